@@ -1,0 +1,1 @@
+"""Private inference with division-free Transformers under secure multi-party computation."""

@@ -1,0 +1,5 @@
+"""`python -m freediv`."""
+
+from .cli import main
+
+main()

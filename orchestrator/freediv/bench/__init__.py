@@ -1,0 +1,1 @@
+"""What each choice costs, side by side, in one run, through real party processes."""

@@ -1,0 +1,130 @@
+"""What is compared: peers' functions as they would run them, the paper's, ours, and the floor; embeddings; models.
+
+The sources of the formulas stand with the functions, in `transformer.attention` and `transformer.activation`. Every
+variant is compiled with the denominator option, and folded alike: scales into weights, and what centres a norm's rows
+too, which in SPU costs two messages a layer more than its own mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from ..errors import UserError
+from ..transformer import Architecture, LayerFunctions
+
+Products = Literal["spu", "spu-blocks", "shares"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a benchmark.
+
+    Attributes:
+        name: of the row.
+        functions: of every layer; None: those that the architecture has.
+        pooler: of the classifier, where functions are given.
+        products: the engine that multiplies matrices.
+        about: who stands for it.
+        fields: fields of the architecture that are replaced, such as its sizes.
+        lanes: parts that a batch is computed in side by side.
+    """
+
+    name: str
+    functions: LayerFunctions | None
+    pooler: Literal["tanh", "identity"]
+    products: Products
+    about: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    lanes: int = 1
+
+    def apply(self, architecture: Architecture) -> Architecture:
+        """An architecture with this variant's functions and fields."""
+        changes = dict(self.fields)
+        if self.functions is not None:
+            changes["functions"] = (self.functions,) * architecture.layers
+            changes["embedding_norm"] = self.functions.attention_norm
+            changes["pooler"] = self.pooler
+        return architecture.model_copy(update=changes)
+
+
+def _functions(attention: str, activation: str, norm: str = "layernorm") -> LayerFunctions:
+    return LayerFunctions(attention=attention, activation=activation, attention_norm=norm, feed_forward_norm=norm)
+
+
+ITSELF = Variant("itself", None, "tanh", "shares", "the functions that the model has")
+"""A model's own functions."""
+
+VARIANTS: dict[str, Variant] = {
+    v.name: v
+    for v in (
+        ITSELF,
+        Variant("baseline", _functions("softmax", "gelu-tanh"), "tanh", "spu", "BERT as it is"),
+        Variant("puma", _functions("softmax-puma", "gelu-puma"), "tanh", "spu", "PUMA"),
+        Variant("mpcformer", _functions("2quad", "quad"), "tanh", "spu", "MPCFormer"),
+        Variant("secformer", _functions("2quad-goldschmidt", "gelu-fourier"), "tanh", "spu", "SecFormer"),
+        Variant(
+            "paper-softmax-freediv", _functions("softmax-freediv", "quad"), "tanh", "spu", "Liu et al., reconstructed"
+        ),
+        Variant("paper-2quad-freediv", _functions("2quad-freediv", "quad"), "tanh", "spu", "Liu et al."),
+        Variant("ours", _functions("2quad-freediv", "quad"), "identity", "shares", "exact norms"),
+        Variant(
+            "ours-minimal", _functions("2quad-freediv", "quad", "layernorm-constant"), "identity", "shares", "no root"
+        ),
+        Variant("linear-only", _functions("none", "none", "none"), "identity", "spu", "no non-linear function"),
+    )
+}
+
+
+def embeddings(factorised_to: int, cut_to: int) -> list[Variant]:
+    """Ways to look words up: a secret table in SPU, on shares, factorised, with fewer words as well; a public table."""
+
+    def variant(name: str, about: str, products: Products = "shares", **fields: int | str) -> Variant:
+        return Variant(name, None, "identity", products, about, fields)
+
+    return [
+        variant("secret, in SPU", "one-hot rows times the table", "spu"),
+        variant("secret", "the same on shares"),
+        variant(f"secret, {factorised_to} wide", "table and projection", embedding_size=factorised_to),
+        variant(
+            f"secret, {factorised_to} wide, {cut_to} words", "of a published token list",
+            embedding_size=factorised_to, vocabulary=cut_to,
+        ),
+        variant("public", "the data owner looks up", embedding="public"),
+    ]  # fmt: skip
+
+
+def of_model(name: str, architecture: Architecture) -> Variant:
+    """A model as it is, beside models of other sizes."""
+    fields = {field: getattr(architecture, field) for field in Architecture.model_fields}
+    return Variant(name, None, "identity", "shares", "a model", fields)
+
+
+def choose(names: str, products: Products | None = None) -> list[Variant]:
+    """Variants by name, separated by commas; `products` puts all of them on one engine.
+
+    Raises:
+        UserError: a name is not known.
+    """
+    chosen: list[Variant] = []
+    for name in names.split(","):
+        if name not in VARIANTS:
+            raise UserError(f"--variants: there is no {name!r}; known: {', '.join(VARIANTS)}")
+        chosen.append(VARIANTS[name])
+    return on_engine(chosen, products) if products else chosen
+
+
+def on_engine(variants: Sequence[Variant], products: Products) -> list[Variant]:
+    """The same functions, with matrices multiplied by one engine for all."""
+    return [replace(variant, products=products) for variant in variants]
+
+
+def in_lanes(variants: Sequence[Variant], counts: Sequence[int]) -> list[Variant]:
+    """Each variant once for every number of lanes; SPU's engine knows only one."""
+    return [
+        replace(v, lanes=count, name=f"{v.name}, {count} lanes" if count > 1 else v.name)
+        for v in variants
+        for count in counts
+        if count == 1 or v.products == "shares"
+    ]

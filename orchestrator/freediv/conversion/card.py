@@ -1,0 +1,193 @@
+"""Model cards: what a model is, how it was made and what was measured, written by the command that made it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import yaml
+
+from ..errors import UserError
+from ..transformer import Architecture
+from .accuracy import Accuracy, Evaluation, accuracy_of
+from .headroom import CAPACITY_BITS, FRACTION_BITS, RING_BITS, Headroom
+from .training import Trained
+
+Section = tuple[str, str]
+"""A heading and the Markdown below it."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model comes from: the command, the data's file name, digest and rows, and what its owner adds."""
+
+    command: str
+    data_name: str
+    data_digest: str
+    rows: int
+    note: str = ""
+
+
+def render_card(title: str, summary: Mapping[str, Any], sections: Iterable[Section]) -> str:
+    """A README.md: `summary` as YAML front matter for programs, then the sections for people."""
+    front = yaml.safe_dump(dict(summary), sort_keys=False, allow_unicode=True)
+    body = "".join(f"\n## {heading}\n\n{text.strip()}\n" for heading, text in sections if text.strip())
+    return f"---\n{front}---\n\n# {title}\n{body}"
+
+
+def read_card(directory: Path) -> dict[str, Any]:
+    """What a model's card says to programs: its front matter under `freediv`, with an accuracy at least.
+
+    Raises:
+        UserError: there is no such card.
+    """
+    path = directory / "README.md"
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8").split("---\n")[1])["freediv"]
+        own_accuracy(found)
+        return dict(found)
+    except (OSError, IndexError, KeyError, TypeError, ValueError, AttributeError, yaml.YAMLError):
+        raise UserError(
+            f"{path}: no card with an accuracy; `freediv convert` and `freediv finetune` write one"
+        ) from None
+
+
+def own_accuracy(card: Mapping[str, Any]) -> Accuracy:
+    """A model's own accuracy by its card: on dev, or on the rows that were kept out of its training."""
+    measured = card["accuracy"]
+    found = measured.get("dev") or measured["held out"]
+    own = found.get("student", found)
+    return accuracy_of(int(own["correct"]), int(own["count"]))
+
+
+def extend_card(directory: Path, key: str, value: Mapping[str, Any], section: Section) -> None:
+    """Add to a model's card what was measured later: `value` under `key` for programs, a section for people.
+
+    What was there of the same key and heading is replaced.
+
+    Raises:
+        UserError: there is no card, or it cannot be written.
+    """
+    path, heading = directory / "README.md", f"\n## {section[0]}\n"
+    read_card(directory)
+    try:
+        _, front, body = path.read_text(encoding="utf-8").split("---\n", 2)
+        summary = yaml.safe_load(front)
+        summary["freediv"][key] = dict(value)
+        before, _, after = body.partition(heading)
+        rest = after.find("\n## ")
+        body = before.rstrip("\n") + "\n" + (after[rest:] if rest >= 0 else "")
+        front = yaml.safe_dump(summary, sort_keys=False, allow_unicode=True)
+        text = f"---\n{front}---\n{body.rstrip()}\n{heading}\n{section[1].strip()}\n"
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def model_section(architecture: Architecture) -> Section:
+    """What the model is, in a few lines."""
+    a = architecture
+    functions = sorted({f"{f.attention}, {f.activation}, {f.attention_norm}" for f in a.functions})
+    kind, reads = "An MPNet" if a.relative_buckets else "A BERT", "pairs of texts" if a.pairs else "single texts"
+    text = (
+        f"{kind} classifier of {reads}: {a.layers} layers, {a.hidden} wide, {a.heads} heads, "
+        f"{a.intermediate} in the feed-forward block; {a.vocabulary:,} word pieces of {a.embedding_size} numbers "
+        f"({a.embedding} embedding); texts of up to {a.positions} pieces. "
+        f"Attention, activation and norms: {'; '.join(functions)}. Labels: {', '.join(a.label_names)}."
+    )
+    return "Model", text
+
+
+def accuracy_section(columns: Mapping[str, Evaluation | None], what: str) -> Section:
+    """Accuracies of several models on one data set, overall and by length bucket."""
+    known = {name: evaluation for name, evaluation in columns.items() if evaluation is not None}
+    if not known:
+        return what, ""
+    lengths = sorted({length for evaluation in known.values() for length in evaluation.by_length})
+    rows = [["all", *(_count(evaluation.overall) for evaluation in known.values())]]
+    for length in lengths:
+        found = [evaluation.by_length.get(length) for evaluation in known.values()]
+        rows.append([f"up to {length}", *("-" if accuracy is None else _count(accuracy) for accuracy in found)])
+    explained = "Accuracy in percent with its 95 % interval (Wilson score), and right / all; by word pieces.\n\n"
+    return what, explained + table(["length", *known], rows)
+
+
+def agreement_section(agreement: Mapping[int, Accuracy], before: Mapping[int, Accuracy]) -> Section:
+    """How often the student's label is the teacher's, by length."""
+    rows = [[f"up to {length}", _count(before[length]), _count(found)] for length, found in agreement.items()]
+    explained = (
+        "How often the student gives the teacher's label, on rows kept out of the training, single and strung together "
+        "up to the longest length.\n\n"
+    )
+    return "Agreement with the teacher", explained + table(["length", "before distillation", "after"], rows)
+
+
+def headroom_section(headroom: Headroom, bounded: bool) -> Section:
+    """Largest magnitudes by stage, and whether norms bound them."""
+    what = (
+        "LayerNorm with its root bounds what follows it"
+        if bounded
+        else "**nothing bounds them: a norm has no root, and on other texts values may leave the ring unseen**"
+    )
+    text = (
+        f"{headroom.bits:.1f} bits between the largest value seen and the edge of the ring: {RING_BITS} bits, "
+        f"{FRACTION_BITS} of them fraction bits, twice that in a product, so that products must stay below "
+        f"2^{CAPACITY_BITS}. Measured, not proven: on rows kept out of the training, on the same strung together up to "
+        f"the longest length, and on random word pieces; {what}.\n\n"
+    )
+    return "Headroom", text + table(
+        ["stage", "largest magnitude"], [[f"`{name}`", f"{value:,.1f}"] for name, value in headroom.largest.items()]
+    )
+
+
+def training_section(phases: Mapping[str, Trained]) -> Section:
+    """Losses and time."""
+    rows = []
+    for name, trained in phases.items():
+        losses = ", ".join(f"{loss:.4f}" for loss in trained.losses)
+        rows.append([name, str(len(trained.losses)), losses, f"{trained.seconds / 60:.1f}"])
+    return "Training", table(["phase", "epochs", "mean loss of each epoch", "minutes"], rows)
+
+
+def provenance_section(provenance: Provenance) -> Section:
+    """The data and the command."""
+    text = (
+        f"Data: `{provenance.data_name}`, SHA-256 `{provenance.data_digest}`, {provenance.rows:,} rows to train on, "
+        "of which each epoch sees as many as its settings say.\n\n"
+        f"```\n{provenance.command}\n```\n"
+    )
+    return "Made by", (f"{provenance.note}\n\n" if provenance.note else "") + text
+
+
+def training_device() -> str:
+    """What this process trains on, in words."""
+    device = jax.devices()[0]
+    return f"{len(os.sched_getaffinity(0))} CPU cores" if device.platform == "cpu" else str(device.device_kind)
+
+
+def versions_section() -> Section:
+    """What it ran on."""
+    packages = ("freediv", "jax", "optax", "numpy", "tokenizers")
+    rows = [[name, version(name)] for name in packages]
+    return "Versions", table(["package", "version"], [["Python", platform.python_version()], *rows])
+
+
+def settings_section(heading: str, settings: Mapping[str, Any]) -> Section:
+    """A recipe or settings, as YAML."""
+    return heading, f"```yaml\n{yaml.safe_dump(dict(settings), sort_keys=False)}```"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _count(accuracy: Accuracy) -> str:
+    return f"{accuracy} ({accuracy.correct} / {accuracy.count})"

@@ -1,0 +1,247 @@
+"""`freediv convert`: a teacher in, a student and its card out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UserError
+from ..transformer import Certificate, Model, read_model, write_model
+from .accuracy import Accuracy, Evaluation
+from .attempts import Attempt, attempts_section, best
+from .batches import plan_batches
+from .calibration import calibrate
+from .card import (
+    Provenance,
+    accuracy_section,
+    agreement_section,
+    headroom_section,
+    model_section,
+    provenance_section,
+    render_card,
+    settings_section,
+    training_device,
+    training_section,
+    versions_section,
+)  # fmt: skip
+from .checks import Sequences, Texts, random_sequences
+from .data import Examples, split_off
+from .distillation import distil
+from .evaluation import logits_of
+from .headroom import Headroom, measure_headroom
+from .output import new_directory, require_new
+from .pairs import as_read
+from .recipe import Recipe
+from .replacement import Student, make_student
+from .run import RunDirectory, file_digest
+from .training import Trained
+from .vocabulary import encode, read_tokenizer
+
+MIN_HEADROOM_BITS = 1.0
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A student on disk, and what was measured of it; evaluations are None where there were no labels for them."""
+
+    model: Model
+    teacher_dev: Evaluation | None
+    student_dev: Evaluation | None
+    student_dev_before: Evaluation | None
+    headroom: Headroom
+    agreement: dict[int, Accuracy]
+
+
+@dataclass(frozen=True)
+class _Before:
+    """What there is beside the attempts: the teacher, and the student before distillation, by data set."""
+
+    teacher: dict[str, Evaluation | None]
+    calibrated: dict[str, Evaluation | None]
+    agreement: dict[int, Accuracy]
+
+
+def convert(
+    teacher_directory: Path,
+    recipe: Recipe,
+    examples: Examples,
+    dev: Examples | None,
+    out: Path,
+    run_path: Path,
+    *,
+    command: str,
+    note: str = "",
+    seeds: int = 1,
+    allow_overflow: bool = False,
+) -> Converted:
+    """Replace, calibrate, distil, measure, and write the student to `out` with its card; resumes what `run_path` holds.
+
+    With several `seeds` (the recipe's, and those that follow it) the best by held-out rows is written, and the card has
+    all of them. Dev is looked at once, when nothing is left to choose.
+
+    Raises:
+        UserError: the recipe does not fit the teacher, `out` is there already, or the student could overflow.
+    """
+    require_new(out)
+    teacher = as_read(read_model(teacher_directory), examples.texts, examples.source)
+    for data in (examples, dev):
+        if data is not None and data.labels is not None and len(data.label_names) != teacher.architecture.labels:
+            count = len(data.label_names)
+            raise UserError(f"{data.source}: {count} labels, the teacher knows {teacher.architecture.labels}")
+    if dev is not None:
+        as_read(replace(teacher, plain=False), dev.texts, dev.source)
+    kept, held_out = split_off(examples, recipe.data.hold_out, recipe.seed)
+    if recipe.data.rows is not None and recipe.data.rows < len(kept):
+        kept, _ = split_off(kept, 1 - recipe.data.rows / len(kept), recipe.seed)
+    if not allow_overflow and not recipe.bounded(teacher.architecture):
+        raise UserError(
+            f"recipe {recipe.name}: a norm without a root bounds nothing, and its student could overflow unseen; "
+            "convert it all the same with --allow-overflow"
+        )
+    tokenizer = read_tokenizer(teacher_directory)
+    full = encode(tokenizer, kept.texts, teacher.architecture.positions)
+    student = make_student(teacher, tokenizer, full, recipe)
+    longest = min(recipe.data.longest, student.model.architecture.positions)
+    identity = {
+        "command": "convert",
+        "teacher": file_digest(teacher_directory / "model.safetensors"),
+        "data": examples.digest,
+        "split": recipe.seed,
+    }
+    own_recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"longest": longest})})
+    training = Texts(encode(student.tokenizer, kept.texts, longest), full, kept.labels)
+    calibrated = _calibrate(student, teacher, training.own, recipe)
+    trained: dict[int, tuple[Model, dict[str, Trained]]] = {}
+    for seed in range(recipe.seed, recipe.seed + seeds):
+        chosen = own_recipe.model_copy(update={"seed": seed})
+        with RunDirectory(run_path / f"seed-{seed}", identity | {"recipe": chosen.model_dump(mode="json")}) as run:
+            ready = replace(student, model=calibrated)
+            model, phases = distil(ready, teacher, training.own, training.teachers, chosen, run)
+        trained[seed] = _as_written(model, recipe), phases
+    calibrated = _as_written(calibrated, recipe)
+
+    data_sets = {"held out": held_out if len(held_out) else kept.take(np.arange(min(len(kept), 1000)))}
+    if dev is not None:
+        data_sets["dev"] = dev
+    texts = {
+        name: Texts(
+            encode(student.tokenizer, data.texts, longest),
+            encode(tokenizer, data.texts, teacher.architecture.positions),
+            data.labels,
+        )
+        for name, data in data_sets.items()
+    }
+    checks = texts["held out"].with_long(teacher, student.model, longest, recipe.seed)
+    wanted = checks.teachers_labels(teacher)
+    before = _Before(
+        {name: t.evaluate(logits_of(teacher, t.teachers, f"the teacher on {name} rows")) for name, t in texts.items()},
+        _evaluated(calibrated, texts, "before distillation"),
+        checks.agreement(calibrated, wanted),
+    )
+    stress = [*checks.own, *random_sequences(calibrated, recipe.seed)]
+    attempts = [
+        Attempt(
+            seed, model, phases, _evaluated(model, texts, "the student"), measure_headroom(model, stress),
+            checks.agreement(model, wanted),
+        )
+        for seed, (model, phases) in trained.items()
+    ]  # fmt: skip
+    attempt = best(attempts, MIN_HEADROOM_BITS)
+    headroom = attempt.headroom
+    assert headroom is not None
+    if headroom.bits < MIN_HEADROOM_BITS and not allow_overflow:
+        raise UserError(
+            f"the student has {headroom.bits:.1f} bits of headroom and could overflow unseen; it was not written. "
+            "Change the recipe, or write it all the same with --allow-overflow"
+        )
+    model = replace(attempt.model, certificate=Certificate(headroom_bits=round(headroom.bits, 2)), directory=None)
+    provenance = Provenance(command, examples.source.name, examples.digest, len(kept), note)
+    with new_directory(out) as directory:
+        write_model(model, directory, dtype=recipe.weights)
+        _write_tokenizer(student, teacher_directory, directory)
+        card = _card(out.name, model, recipe, before, attempts, attempt, headroom, provenance)
+        (directory / "README.md").write_text(card, encoding="utf-8")
+    return Converted(
+        replace(model, directory=out), before.teacher.get("dev"), attempt.evaluations.get("dev"),
+        before.calibrated.get("dev"), headroom, attempt.agreement,
+    )  # fmt: skip
+
+
+def _evaluated(model: Model, texts: Mapping[str, Texts], who: str) -> dict[str, Evaluation | None]:
+    return {name: t.evaluate(logits_of(model, t.own, f"{who} on {name} rows")) for name, t in texts.items()}
+
+
+def _calibrate(student: Student, teacher: Model, sequences: Sequences, recipe: Recipe) -> Model:
+    rows = np.random.default_rng(recipe.seed).permutation(len(sequences))[: recipe.calibration_rows]
+    chosen = [sequences[row] for row in rows]
+    plan = plan_batches([len(sequence) for sequence in chosen], tokens_per_batch=recipe.data.tokens_per_batch)
+    return calibrate(student, teacher, chosen, plan, recipe.fit_activation)
+
+
+def _as_written(model: Model, recipe: Recipe) -> Model:
+    """With its parameters rounded to what the file will hold, so that what is measured is what is shipped."""
+    rounded = {
+        stage: {name: np.asarray(leaf).astype(recipe.weights).astype(np.float32) for name, leaf in own.items()}
+        for stage, own in model.parameters.items()
+    }
+    return replace(model, parameters=rounded)
+
+
+def _write_tokenizer(student: Student, teacher_directory: Path, directory: Path) -> None:
+    student.tokenizer.no_padding()
+    student.tokenizer.no_truncation()
+    student.tokenizer.save(str(directory / "tokenizer.json"), pretty=False)
+    settings = teacher_directory / "tokenizer_config.json"
+    if settings.is_file():
+        (directory / settings.name).write_bytes(settings.read_bytes())
+
+
+def _card(
+    name: str,
+    model: Model,
+    recipe: Recipe,
+    before: _Before,
+    attempts: Sequence[Attempt],
+    chosen: Attempt,
+    headroom: Headroom,
+    provenance: Provenance,
+) -> str:
+    columns = {
+        data: {"teacher": before.teacher[data], "before distillation": before.calibrated[data], "student": evaluation}
+        for data, evaluation in chosen.evaluations.items()
+    }
+    summary = {
+        "library_name": "freediv",
+        "pipeline_tag": "text-classification",
+        "freediv": {
+            "recipe": recipe.name,
+            "seed": chosen.seed,
+            "headroom_bits": round(headroom.bits, 2),
+            "training_seconds": round(chosen.seconds),
+            "device": training_device(),
+            "accuracy": {
+                data: {who: evaluation.to_dict() for who, evaluation in own.items() if evaluation is not None}
+                for data, own in columns.items()
+            },
+            "seeds": [attempt.summary() for attempt in attempts],
+        },
+    }
+    titles = {"dev": "Accuracy on dev", "held out": "Accuracy on rows kept out of the training"}
+    return render_card(
+        f"{name}: a student for private inference",
+        summary,
+        [
+            model_section(model.architecture),
+            *(accuracy_section(columns[data], title) for data, title in titles.items() if data in columns),
+            attempts_section(attempts, chosen),
+            agreement_section(chosen.agreement, before.agreement),
+            headroom_section(headroom, model.architecture.bounded),
+            provenance_section(provenance),
+            settings_section("Recipe", recipe.model_dump(mode="json", exclude_none=True)),
+            training_section(chosen.phases),
+            versions_section(),
+        ],
+    )

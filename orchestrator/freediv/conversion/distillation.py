@@ -1,0 +1,190 @@
+"""Distillation: the student learns the teacher's hidden states, and then its logits. Neither needs labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ..transformer import Architecture, Model
+from ..transformer.normalisation import NORMALISATIONS
+from .batches import join_sequences, padding_lengths, plan_batches, string_together
+from .calibration import calibrate_norms
+from .evaluation import logits_of
+from .losses import hidden_state_loss, logit_loss, rootless_loss
+from .recipe import ConstantsRecipe, DataRecipe, ProgressiveRecipe, Recipe, StageRecipe
+from .replacement import Student
+from .run import RunDirectory
+from .training import Epoch, Loss, Phase, Schedule, Trained, train
+
+
+def distil(
+    student: Student,
+    teacher: Model,
+    own_sequences: Sequence[np.ndarray],
+    teacher_sequences: Sequence[np.ndarray],
+    recipe: Recipe,
+    run: RunDirectory,
+) -> tuple[Model, dict[str, Trained]]:
+    """Train a calibrated student in all its stages.
+
+    Args:
+        student: the student, with its constants set.
+        teacher: stays as it is.
+        own_sequences: the training texts in the student's word pieces.
+        teacher_sequences: the same texts in the teacher's word pieces, for its logits.
+        recipe: epochs, learning rates, and the share of long sequences.
+        run: holds the checkpoints.
+
+    Returns:
+        The student after all stages, and what each took, by name.
+    """
+    return _Distillation(student, teacher, own_sequences, teacher_sequences, recipe, run).all()
+
+
+class _Distillation:
+    """One student's phases, in order; each starts from the parameters of the one before."""
+
+    def __init__(
+        self,
+        student: Student,
+        teacher: Model,
+        own_sequences: Sequence[np.ndarray],
+        teacher_sequences: Sequence[np.ndarray],
+        recipe: Recipe,
+        run: RunDirectory,
+    ) -> None:
+        self._teacher, self._recipe, self._run = teacher, recipe, run
+        self._own, self._teachers = own_sequences, teacher_sequences
+        self._model, self._done = student.model, dict[str, Trained]()
+        # Aligned position by position: the teacher reads the student's word pieces.
+        self._beside = {"teacher": teacher.parameters, "kept": student.kept}
+
+    def all(self) -> tuple[Model, dict[str, Trained]]:
+        recipe, teacher, architecture = self._recipe, self._teacher.architecture, self._model.architecture
+        exact = with_roots(architecture)
+        if recipe.progressive is not None:
+            for step, mixed in enumerate(replaced_so_far(exact, teacher, recipe.progressive), start=1):
+                loss = hidden_state_loss(mixed, teacher)
+                self._train(f"progressive-{step}", loss, recipe.progressive, 100 + step, self._beside)
+        if recipe.hidden.epochs:
+            self._train("hidden", hidden_state_loss(exact, teacher), recipe.hidden, 1, self._beside)
+        penalty = 0.0
+        if exact != architecture:
+            penalty = recipe.norms.penalty
+            self._model = calibrate_norms(self._model, exact, self._own[: recipe.calibration_rows])
+            loss = rootless_loss(architecture, teacher, recipe.norms.anneal, penalty)
+            self._train("norms", loss, recipe.norms, 3, self._beside)
+        if recipe.logits.epochs:
+            self._train("logits", logit_loss(architecture, penalty), recipe.logits, 2, None)
+        return self._model, self._done
+
+    def _train(self, name: str, loss: Loss, stage: StageRecipe, number: int, constants: Any) -> None:
+        seed, architecture = self._recipe.seed, self._model.architecture
+        rows = _epochs(self._own, architecture.separator_token, self._recipe.data, stage, (seed, number))
+        last = constants is None
+        if last:
+            rows = _with_logits(rows, self._teacher, self._teachers, self._run)
+        phase = Phase(
+            name,
+            loss,
+            tuple(one.epoch for one in rows),
+            Schedule(
+                stage.learning_rate, stage.warmup_steps, stage.weight_decay, stage.clip, accumulate=stage.accumulate
+            ),
+            architecture.pad_token,
+            seed + number - 1,
+            partial(_rate, self._recipe.constants, architecture.embedding == "public", last),
+        )
+        self._done[name] = train(phase, self._model.parameters, constants, self._run)
+        self._model = replace(self._model, parameters=self._done[name].parameters)
+
+
+def with_roots(architecture: Architecture) -> Architecture:
+    """The same with LayerNorm in place of norms without a root, whose constants it does not read."""
+
+    def rooted(name: str) -> str:
+        return "layernorm" if NORMALISATIONS[name].constants else name
+
+    functions = tuple(
+        f.model_copy(
+            update={"attention_norm": rooted(f.attention_norm), "feed_forward_norm": rooted(f.feed_forward_norm)}
+        )
+        for f in architecture.functions
+    )
+    return architecture.model_copy(
+        update={"functions": functions, "embedding_norm": rooted(architecture.embedding_norm)}
+    )
+
+
+def replaced_so_far(
+    student: Architecture, teacher: Architecture, recipe: ProgressiveRecipe
+) -> tuple[Architecture, ...]:
+    """The student with its own functions in some layers and the teacher's in the others, one architecture a step."""
+    order = list(range(student.layers)) if recipe.order == "up" else list(reversed(range(student.layers)))
+    found = []
+    for end in range(recipe.layers_at_once, student.layers, recipe.layers_at_once):
+        own = set(order[:end])
+        functions = tuple((student if layer in own else teacher).functions[layer] for layer in range(student.layers))
+        found.append(student.model_copy(update={"functions": functions}))
+    return tuple(found)
+
+
+def _rate(constants: ConstantsRecipe, frozen_table: bool, trains_classifier: bool, block: str, name: str) -> float:
+    """The factor on a parameter's learning rate."""
+    if (name == "word" and frozen_table) or (block == "classifier" and not trains_classifier):
+        return 0.0
+    if name.startswith("constants.") and block.endswith("feed_forward"):
+        return constants.quadratic  # low: the weights on both sides can do the same, and a must stay positive
+    return {"constants.log_k": constants.k, "constants.c": constants.c, "norm.log_g": constants.g}.get(name, 1.0)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What an epoch is made of: `groups` of row numbers, each strung together to one sequence; and the epoch."""
+
+    groups: list[np.ndarray]
+    epoch: Epoch
+
+
+def _epochs(
+    sequences: Sequence[np.ndarray], separator: int | None, data: DataRecipe, stage: StageRecipe, seed: tuple[int, int]
+) -> tuple[_Rows, ...]:
+    """Epochs of `stage.rows` single rows, other ones until all are used, and of long sequences made of them."""
+    count = min(stage.rows or len(sequences), len(sequences))
+    order = np.random.default_rng(seed).permutation(len(sequences))
+    found: list[_Rows] = []
+    pad_to: np.ndarray | None = None
+    for number in range(stage.epochs):
+        rng = np.random.default_rng((*seed, number))
+        rows = order[np.arange(number * count, (number + 1) * count) % len(sequences)]
+        lengths = [len(sequences[row]) for row in rows]
+        long_tokens = sum(lengths) * data.long_share / (1 - data.long_share)
+        long = [rows[group] for group in string_together(lengths, long_tokens, data.longest, rng)]
+        groups = [*rows[:, None], *long]
+        joined = [join_sequences([sequences[row] for row in group], separator) for group in groups]
+        lengths = [len(sequence) for sequence in joined]
+        if pad_to is None:  # the same shapes in every epoch: each is compiled once
+            pad_to = padding_lengths([*lengths, data.longest], data.shapes)
+        plan = plan_batches(lengths, tokens_per_batch=data.tokens_per_batch, pad_to=pad_to, rng=rng)
+        found.append(_Rows(groups, Epoch(joined, None, plan)))
+    return tuple(found)
+
+
+def _with_logits(
+    epochs: tuple[_Rows, ...], teacher: Model, sequences: Sequence[np.ndarray], run: RunDirectory
+) -> tuple[_Rows, ...]:
+    """The epochs with the teacher's logits as targets, for the same rows in the teacher's own word pieces."""
+    found = []
+    for number, rows in enumerate(epochs):
+        known = run.load(f"teacher-logits-{number}", {"logits": np.zeros(0)})
+        if known is None:
+            limit, separator = teacher.architecture.positions, teacher.architecture.separator_token
+            joined = [join_sequences([sequences[row] for row in group], separator)[:limit] for group in rows.groups]
+            known = {"logits": logits_of(teacher, joined, f"the teacher's logits, epoch {number + 1}")}, {}
+            run.save(f"teacher-logits-{number}", *known)
+        found.append(replace(rows, epoch=replace(rows.epoch, targets=known[0]["logits"])))
+    return tuple(found)

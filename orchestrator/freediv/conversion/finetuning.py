@@ -1,0 +1,194 @@
+"""A teacher: a pretrained encoder, fine-tuned on labelled sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+
+from ..transformer import Architecture, Model, Parameters, forward, read_pretrained, write_model
+from .accuracy import Evaluation
+from .attempts import Attempt, attempts_section, best
+from .batches import padding_lengths, plan_batches
+from .card import (
+    Provenance,
+    accuracy_section,
+    model_section,
+    provenance_section,
+    render_card,
+    settings_section,
+    training_device,
+    training_section,
+    versions_section,
+)  # fmt: skip
+from .data import Examples, split_off
+from .evaluation import evaluate
+from .output import new_directory, require_new
+from .pairs import as_read, separator_of
+from .run import RunDirectory, file_digest
+from .training import Epoch, Loss, Phase, RandomDropout, Schedule, train
+from .vocabulary import encode, read_tokenizer
+
+Array = jax.Array
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """How a teacher is trained; the defaults are a usual choice for BERT-family models of this size.
+
+    `seeds` trainings, from `seed` on, which the rows held out choose between.
+    """
+
+    epochs: int = 3
+    learning_rate: float = 5e-5
+    tokens_per_batch: int = 1024
+    accumulate: int = 1
+    longest: int = 128
+    shapes: int = 10
+    dropout: float = 0.1
+    weight_decay: float = 0.01
+    freeze_embeddings: bool = False
+    hold_out: float = 0.02
+    seed: int = 0
+    seeds: int = 1
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """The teacher on disk, and its accuracy on the rows kept out of the training and on dev, where there are any."""
+
+    model: Model
+    held_out: Evaluation | None
+    dev: Evaluation | None
+
+
+def finetune(
+    pretrained: Path,
+    examples: Examples,
+    dev: Examples | None,
+    settings: FinetuneSettings,
+    out: Path,
+    run_path: Path,
+    *,
+    command: str,
+    note: str = "",
+) -> Finetuned:
+    """Fine-tune `pretrained` on `examples` and write the teacher to `out`, resuming from what `run_path` holds.
+
+    Raises:
+        UserError: `out` is there already, or the pretrained model cannot be read.
+    """
+    require_new(out)
+    tokenizer = read_tokenizer(pretrained)
+    separator = separator_of(tokenizer) if examples.pairs else None
+    identity = {
+        "command": "finetune",
+        "pretrained": file_digest(Path(pretrained) / "model.safetensors"),
+        "data": examples.digest,
+        "split": settings.seed,
+    }
+    kept, held_out = split_off(examples, settings.hold_out, settings.seed)
+    attempts = []
+    for seed in range(settings.seed, settings.seed + settings.seeds):
+        own = replace(settings, seed=seed, seeds=1)
+        model = read_pretrained(pretrained, examples.label_names, seed)
+        model = replace(model, architecture=model.architecture.model_copy(update={"separator_token": separator}))
+        if dev is not None:
+            as_read(model, dev.texts, dev.source)
+        sequences = encode(tokenizer, kept.texts, min(settings.longest, model.architecture.positions))
+        with RunDirectory(run_path / f"seed-{seed}", identity | {"settings": asdict(own)}) as run:
+            trained = train(_phase(model.architecture, sequences, kept.labels, own), model.parameters, None, run)
+        model = replace(model, parameters=trained.parameters)
+        measured = {
+            name: evaluate(model, data, f"evaluate: {name}") if data is not None and len(data) else None
+            for name, data in (("held out", held_out), ("dev", dev))
+        }
+        attempts.append(Attempt(seed, model, {"finetune": trained}, measured))
+    chosen = best(attempts, 0.0)
+    provenance = Provenance(command, examples.source.name, examples.digest, len(kept), note)
+    with new_directory(out) as directory:
+        write_model(chosen.model, directory)
+        card = _card(out.name, settings, attempts, chosen, provenance)
+        (directory / "README.md").write_text(card, encoding="utf-8")
+    return Finetuned(replace(chosen.model, directory=out), chosen.evaluations["held out"], chosen.evaluations["dev"])
+
+
+def _phase(
+    architecture: Architecture, sequences: list[np.ndarray], labels: np.ndarray | None, settings: FinetuneSettings
+) -> Phase:
+    return Phase(
+        name="finetune",
+        loss=cross_entropy(architecture, settings.dropout),
+        epochs=_epochs(sequences, labels, settings),
+        schedule=Schedule(
+            settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            beta2=0.999,
+            warmup_steps=200,
+            accumulate=settings.accumulate,
+        ),
+        pad_token=architecture.pad_token,
+        seed=settings.seed,
+        rate=lambda stage, name: float(not (settings.freeze_embeddings and name == "word")),
+    )
+
+
+def cross_entropy(architecture: Architecture, dropout: float) -> Loss:
+    """Mean cross-entropy of the labels, with dropout at BERT's places."""
+
+    def loss(parameters: Parameters, constants: None, batch: Mapping[str, Array], key: Array) -> Array:
+        drop = RandomDropout(key, dropout, dropout)
+        inputs = {"token_ids": batch["token_ids"], "mask": batch["mask"]}
+        logits = forward(architecture, parameters, inputs, dropout=drop)
+        each = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
+        return (each * batch["weight"]).sum() / batch["weight"].sum()
+
+    return loss
+
+
+def _epochs(sequences: list[np.ndarray], labels: np.ndarray | None, settings: FinetuneSettings) -> tuple[Epoch, ...]:
+    lengths = [len(sequence) for sequence in sequences]
+    pad_to = padding_lengths(lengths, settings.shapes)
+
+    def epoch(number: int) -> Epoch:
+        rng = np.random.default_rng((settings.seed, number))
+        plan = plan_batches(lengths, tokens_per_batch=settings.tokens_per_batch, pad_to=pad_to, rng=rng)
+        return Epoch(sequences, labels, plan)
+
+    return tuple(epoch(number) for number in range(settings.epochs))
+
+
+def _card(
+    name: str,
+    settings: FinetuneSettings,
+    attempts: Sequence[Attempt],
+    chosen: Attempt,
+    provenance: Provenance,
+) -> str:
+    measured = chosen.evaluations
+    summary = {
+        "library_name": "freediv",
+        "pipeline_tag": "text-classification",
+        "freediv": {
+            "seed": chosen.seed,
+            "training_seconds": round(chosen.seconds),
+            "device": training_device(),
+            "accuracy": {data: one.to_dict() for data, one in measured.items() if one is not None},
+            "seeds": [attempt.summary() for attempt in attempts],
+        },
+    }
+    sections = [
+        model_section(chosen.model.architecture),
+        accuracy_section({"teacher": measured["dev"]}, "Accuracy on dev"),
+        accuracy_section({"teacher": measured["held out"]}, "Accuracy on rows kept out of the training"),
+        attempts_section(attempts, chosen),
+        provenance_section(provenance),
+        settings_section("Settings", asdict(settings)),
+        training_section(chosen.phases),
+        versions_section(),
+    ]
+    return render_card(f"{name}: a fine-tuned classifier", summary, sections)

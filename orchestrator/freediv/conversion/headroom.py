@@ -1,0 +1,78 @@
+"""How far a student's intermediate values stay from the edge of the ring."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..transformer import Architecture, Model, Parameters, fold, forward, prepare_inputs, stages
+from .batches import plan_batches
+from .progress import Meter
+
+RING_BITS = 64
+FRACTION_BITS = 18
+CAPACITY_BITS = RING_BITS - 3 - 2 * FRACTION_BITS
+"""Until it is truncated, a product carries twice the fraction bits, and on the shares twice its value; its truncation
+asks for a bit to spare, and one is the sign: 25 are left before the point."""
+
+
+@dataclass(frozen=True)
+class Headroom:
+    """`bits` between the largest magnitude seen and the edge of the ring; `largest` is that magnitude, by stage."""
+
+    bits: float
+    largest: dict[str, float]
+
+
+def headroom_of(largest: dict[str, float]) -> Headroom:
+    """Headroom of the largest magnitudes seen, by stage; negative where a value would wrap around."""
+    return Headroom(bits_of(max(largest.values())), largest)
+
+
+def bits_of(magnitude: float) -> float:
+    """Bits between a magnitude and the edge of the ring; negative where it would wrap around."""
+    return CAPACITY_BITS - math.log2(max(magnitude, 2.0**-FRACTION_BITS))
+
+
+def measure_headroom(model: Model, sequences: Sequence[np.ndarray], task: str = "headroom") -> Headroom:
+    """Run the folded model, which is what a secure run computes, and keep each stage's largest magnitude.
+
+    Padded positions count: a secure run computes them too. The mean square that a norm takes is counted as the sum of
+    squares that it is before it is divided, a centred row before it is divided as well.
+    """
+    architecture = model.architecture
+    parameters = fold(architecture, model.parameters)
+    # The lengths that a secure run pads to, so that padding is seen as it will be; and what no bucket holds.
+    pad_to = np.array(sorted({*architecture.buckets, architecture.positions}))
+    plan = plan_batches([len(sequence) for sequence in sequences], tokens_per_batch=1024, pad_to=pad_to)
+    found = {stage.name: 0.0 for stage in stages(architecture)}
+    with Meter(task, len(plan)) as meter:
+        for index in range(len(plan)):
+            batch = plan.batch(index, sequences, None, architecture.pad_token)
+            inputs = prepare_inputs(architecture, batch.token_ids, batch.mask, table=model.public_table)
+            values = _largest(architecture, parameters, inputs | {"mask": batch.mask})
+            found = {name: max(found[name], float(value)) for name, value in values.items()}
+            meter.update(index + 1)
+    return headroom_of(found)
+
+
+@partial(jax.jit, static_argnums=0)
+def _largest(
+    architecture: Architecture, parameters: Parameters, inputs: Mapping[str, jax.Array]
+) -> dict[str, jax.Array]:
+    """Each stage's largest magnitude; infinite where a value is not even a number."""
+    seen: dict[str, jax.Array] = {stage.name: jnp.zeros(()) for stage in stages(architecture)}
+
+    def observe(name: str, value: jax.Array) -> None:
+        stage, what = name.split("/", 1)
+        scale = architecture.hidden if what == "variance" else 1
+        seen[stage] = jnp.maximum(seen[stage], scale * jnp.max(jnp.abs(value)))
+
+    forward(architecture, parameters, inputs, folded=True, observe=observe)
+    return {stage: jnp.where(jnp.isnan(value), jnp.inf, value) for stage, value in seen.items()}

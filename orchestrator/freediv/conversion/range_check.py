@@ -1,0 +1,73 @@
+"""Whether a model's values stay in the ring on texts from anywhere, cut at given lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+from ..transformer import Model, Text
+from .accuracy import Accuracy, accuracy_of
+from .evaluation import logits_of
+from .headroom import Headroom, bits_of, measure_headroom
+from .vocabulary import encode, read_tokenizer
+
+
+@dataclass(frozen=True)
+class RangeCheck:
+    """All texts, cut at `length` word pieces: largest magnitudes, and how often the teacher's label is given."""
+
+    length: int
+    count: int
+    headroom: Headroom
+    agreement: Accuracy | None
+
+    def to_dict(self) -> dict[str, object]:
+        """One object of `--json`."""
+        return {
+            "length": self.length,
+            "count": self.count,
+            "headroom_bits": self.headroom.bits,
+            "stages": {name: {"largest": top, "bits": bits_of(top)} for name, top in self.headroom.largest.items()},
+            "agreement": None if self.agreement is None else asdict(self.agreement),
+        }
+
+
+def check_range(model: Model, texts: Sequence[Text], length: int, teacher: Model | None = None) -> RangeCheck:
+    """Run a folded model over texts, each cut at `length` of its word pieces, and compare its labels with a teacher's.
+
+    Both read the same words: the teacher's texts end where the model's last piece does. Both come from directories with
+    tokenizers.
+    """
+    assert model.directory is not None
+    tokenizer = read_tokenizer(model.directory)
+    length = min(length, model.architecture.buckets[-1])  # parties serve no longer ones
+    sequences = encode(tokenizer, texts, length)
+    headroom = measure_headroom(model, sequences, f"{length} pieces: range")
+    if teacher is None:
+        return RangeCheck(length, len(texts), headroom, None)
+    assert teacher.directory is not None
+    same = encode(
+        read_tokenizer(teacher.directory), cut_texts(tokenizer, texts, length), teacher.architecture.positions
+    )
+    wanted = logits_of(teacher, same, f"{length} pieces: teacher").argmax(-1)
+    found = logits_of(model, sequences, f"{length} pieces: labels").argmax(-1)
+    return RangeCheck(length, len(texts), headroom, accuracy_of(int(np.sum(wanted == found)), len(texts)))
+
+
+def cut_texts(tokenizer: Tokenizer, texts: Sequence[Text], length: int) -> list[Text]:
+    """The texts, each as far as its first `length` word pieces go, special ones included."""
+    tokenizer.enable_truncation(length)
+    encoded = tokenizer.encode_batch(list(texts))
+    tokenizer.no_truncation()
+    return [_cut(text, encoding) for text, encoding in zip(texts, encoded, strict=True)]
+
+
+def _cut(text: Text, encoding: Encoding) -> Text:
+    ends = [0, 0]
+    for (_, end), member in zip(encoding.offsets, encoding.sequence_ids, strict=True):
+        if member is not None:
+            ends[member] = max(ends[member], end)
+    return text[: ends[0]] if isinstance(text, str) else (text[0][: ends[0]], text[1][: ends[1]])

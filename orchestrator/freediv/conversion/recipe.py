@@ -1,0 +1,135 @@
+"""A conversion recipe: which functions replace which, and how the student learns them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..transformer import Architecture, LayerFunctions
+from ..yaml_file import read_yaml
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LayerChoice(_Section):
+    """Functions of one layer where they differ from those of all layers."""
+
+    attention: str | None = None
+    activation: str | None = None
+    attention_norm: str | None = None
+    feed_forward_norm: str | None = None
+
+
+class EmbeddingRecipe(_Section):
+    """The word table of the student."""
+
+    access: Literal["secret", "public"] = Field(
+        default="secret",
+        description="public: the table is published and frozen; only for a table that was published anyway",
+    )
+    vocabulary: int | None = Field(
+        default=None, ge=64, description="pieces kept: special ones, characters, and those the training data uses most"
+    )
+    rank: int | None = Field(default=None, ge=1, description="width of the factorised table; none: the model's own")
+
+
+class DataRecipe(_Section):
+    """What the student sees."""
+
+    rows: int | None = Field(default=None, ge=8, description="at most so many training rows, drawn at random")
+    hold_out: float = Field(default=0.02, ge=0, lt=0.5, description="share of the rows kept aside for measuring")
+    long_share: float = Field(
+        default=0.15, ge=0, le=0.9, description="share of tokens from rows strung together, up to the longest length"
+    )
+    longest: int = Field(default=128, ge=8, description="longest sequence trained on, in word pieces")
+    tokens_per_batch: int = Field(default=1024, ge=8)
+    shapes: int = Field(default=10, ge=1, description="distinct lengths to pad to; each compiles once")
+
+
+class StageRecipe(_Section):
+    """One stage of distillation; AdamW with linear warm-up and decay."""
+
+    epochs: int = Field(default=1, ge=0)
+    rows: int | None = Field(default=None, ge=8, description="rows of each epoch, other ones each time; none: all")
+    learning_rate: float = Field(gt=0)
+    warmup_steps: int = Field(default=60, ge=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    accumulate: int = Field(default=1, ge=1, description="batches whose mean gradient makes one step")
+
+
+class ProgressiveRecipe(StageRecipe):
+    """Layers replaced one after another, each step a training as in stage 1; `epochs` are those of one step."""
+
+    order: Literal["up", "down"] = Field(default="up", description="up: from the first layer; down: from the last")
+    layers_at_once: int = Field(default=1, ge=1)
+
+
+class NormsRecipe(StageRecipe):
+    """How norms lose their roots: slowly, and with a penalty on what would make them explode."""
+
+    anneal: float = Field(default=0.7, gt=0, le=1, description="share of the steps in which the root fades out")
+    penalty: float = Field(default=0.2, ge=0, description="weight of the mean square of ln(variance g^2), to the end")
+
+
+class ConstantsRecipe(_Section):
+    """Factors on the learning rate of the functions' constants; 0: they stay as calibration set them."""
+
+    k: float = Field(default=10.0, ge=0, description="of freeDiv attention, per head, in log space")
+    c: float = Field(default=1.0, ge=0, description="of (s + c)^2, per head")
+    quadratic: float = Field(
+        default=0.1, ge=0, description="a, b and c of a x^2 + b x + c, per layer; a stays positive"
+    )
+    g: float = Field(default=1.0, ge=0, description="of norms without a root, in log space")
+
+
+class Recipe(_Section):
+    """A whole recipe. Everything has a default but the functions."""
+
+    name: str
+    functions: LayerFunctions
+    layers: dict[int, LayerChoice] = Field(default_factory=dict, description="exceptions, by layer number from 0")
+    embedding_norm: str = "layernorm"
+    pooler: Literal["tanh", "identity", "none"] = "none"
+    embedding: EmbeddingRecipe = EmbeddingRecipe()
+    positions: int | None = Field(default=None, ge=8, description="positions kept; none: the teacher's")
+    data: DataRecipe = DataRecipe()
+    calibration_rows: int = Field(default=2048, ge=8)
+    fit_activation: bool = Field(default=True, description="start quadratics from a least-squares fit")
+    constants: ConstantsRecipe = ConstantsRecipe()
+    progressive: ProgressiveRecipe | None = Field(default=None, description="before stage 1; none: all layers at once")
+    hidden: StageRecipe = Field(
+        default=StageRecipe(epochs=2, learning_rate=3e-4), description="stage 1: the teacher's hidden states"
+    )
+    norms: NormsRecipe = Field(
+        default=NormsRecipe(epochs=3, learning_rate=2e-4), description="after stage 1, where a norm has no root"
+    )
+    logits: StageRecipe = Field(default=StageRecipe(epochs=1, learning_rate=5e-5), description="stage 2: its logits")
+    weights: Literal["float32", "float16"] = "float16"
+    seed: int = Field(default=0, ge=0)
+
+    def functions_of(self, teacher: Architecture) -> tuple[LayerFunctions, ...]:
+        """The functions of each layer of the student."""
+        chosen = []
+        for layer in range(teacher.layers):
+            changes = self.layers.get(layer, LayerChoice()).model_dump(exclude_none=True)
+            chosen.append(LayerFunctions(**{**self.functions.model_dump(), **changes}))
+        return tuple(chosen)
+
+    def bounded(self, teacher: Architecture) -> bool:
+        """Whether every norm of the student bounds what follows it."""
+        changes = {"functions": self.functions_of(teacher), "embedding_norm": self.embedding_norm}
+        return teacher.model_copy(update=changes).bounded
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and validate a recipe.
+
+    Raises:
+        UserError: no such file, not YAML, an unknown key or function, with its path in the file.
+    """
+    return read_yaml(path, Recipe)

@@ -1,0 +1,279 @@
+"""The training loop: a phase of AdamW over planned batches, with the same result whether or not it is interrupted."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ..errors import UserError
+from ..transformer import Parameters
+from .batches import Batch, BatchPlan
+from .progress import Meter
+from .run import RunDirectory
+
+Array = jax.Array
+NumpyParameters = dict[str, dict[str, np.ndarray]]
+Loss = Callable[[Parameters, Any, Mapping[str, Array], Array], Array]
+"""(trained parameters, constants, batch, key) -> scalar.
+
+The batch has the names of `batch_arrays`, and `progress`, the share of the phase's steps that have been taken.
+"""
+
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+STEPS_BETWEEN_REPORTS = 10
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """AdamW (Loshchilov and Hutter 2019), linear warm-up and decay to 0, gradients clipped by their global norm.
+
+    A step is taken with the mean gradient of `accumulate` batches; warm-up counts batches.
+    """
+
+    learning_rate: float
+    warmup_steps: int = 60
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    beta1: float = 0.9
+    beta2: float = 0.98
+    accumulate: int = 1
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The sequences of one epoch, their targets (None: the loss needs none), and the batches to make of them."""
+
+    sequences: Sequence[np.ndarray]
+    targets: np.ndarray | None
+    plan: BatchPlan
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of training: what is minimised, over what, and how fast.
+
+    `rate(stage, name)` multiplies a parameter's learning rate; 0 freezes it.
+    """
+
+    name: str
+    loss: Loss
+    epochs: tuple[Epoch, ...]
+    schedule: Schedule
+    pad_token: int
+    seed: int
+    rate: Callable[[str, str], float] = lambda stage, name: 1.0
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Parameters after a phase, the mean loss of each epoch, and the seconds that it took."""
+
+    parameters: NumpyParameters
+    losses: tuple[float, ...]
+    seconds: float
+
+
+@dataclass
+class _Record:
+    """How far a phase has come; stands beside its arrays in a checkpoint. `sum` is the losses of the epoch so far."""
+
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    sum: float = 0.0
+    seconds: float = 0.0
+
+
+def train(phase: Phase, parameters: Mapping[str, Mapping[str, Any]], constants: Any, run: RunDirectory) -> Trained:
+    """Run a phase from its last checkpoint in `run`, or from `parameters`; a finished phase is only read back.
+
+    Randomness depends on (seed, step) alone, so that an interrupted run ends with the parameters of one that was not
+    (to the last bit where XLA adds in a fixed order: on one thread it does).
+
+    Raises:
+        UserError: the loss is not finite; with the step.
+    """
+    trained, frozen = _partition(phase, parameters)
+    finished = run.load(phase.name, trained)
+    if finished is None:
+        state, record = _train(phase, trained, (frozen, constants), run)
+        result = jax.tree.map(np.asarray, state[0])
+        run.save(phase.name, result, asdict(record))
+        run.remove(_checkpoint(phase))
+    else:
+        result, record = finished[0], _Record(**finished[1])
+    return Trained(_merge(result, frozen), tuple(record.losses), record.seconds)
+
+
+def _train(phase: Phase, parameters: Any, fixed: Any, run: RunDirectory) -> tuple[Any, _Record]:
+    """Optimiser state and parameters after the last step, from the checkpoint if there is one."""
+    total = sum(len(epoch.plan) for epoch in phase.epochs)
+    optimiser = _optimiser(phase, parameters, total)
+    parameters = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), parameters)  # a copy, which the step donates
+    state, record = (parameters, optimiser.init(parameters)), _Record()
+    found = run.load(_checkpoint(phase), state)
+    if found is not None:
+        state, record = jax.tree.map(jnp.asarray, found[0]), _Record(**found[1])
+    step = _step(phase.loss, optimiser)
+    fixed = jax.device_put(fixed)
+    key = jax.random.key(phase.seed)
+    clock = _Clock()
+    pending: list[Array] = []
+    with Meter(phase.name, total, record.step) as meter:
+        try:
+            while record.step < total:
+                epoch, index = _locate(phase.epochs, record.step)
+                data = phase.epochs[epoch]
+                batch = data.plan.batch(index, data.sequences, data.targets, phase.pad_token)
+                arrays = batch_arrays(batch) | {"progress": np.float32(record.step / total)}
+                *state, loss = step(*state, fixed, arrays, jax.random.fold_in(key, record.step))
+                record.step += 1
+                pending.append(loss)
+                clock.tokens += batch.tokens
+                epoch_ends = index + 1 == len(data.plan)
+                if len(pending) == STEPS_BETWEEN_REPORTS or epoch_ends:
+                    _settle(phase, record, pending, clock)
+                    note = f"loss {record.sum / (index + 1):.4f}  {clock.tokens_per_second:,.0f} tokens/s"
+                    meter.update(record.step, note)
+                    if epoch_ends:
+                        record.losses.append(record.sum / len(data.plan))
+                        record.sum = 0.0
+                        meter.line(f"{phase.name}: epoch {epoch + 1}/{len(phase.epochs)}  loss {record.losses[-1]:.4f}")
+                    if clock.checkpoint_due():
+                        run.save(_checkpoint(phase), tuple(state), asdict(record))
+        except KeyboardInterrupt:
+            _settle(phase, record, pending, clock)
+            run.save(_checkpoint(phase), tuple(state), asdict(record))
+            raise
+    return state, record
+
+
+class _Clock:
+    """Seconds since it was last read, tokens per second meanwhile, and when a checkpoint is due."""
+
+    def __init__(self) -> None:
+        self._read = self._saved = time.monotonic()
+        self.tokens = 0
+        self.tokens_per_second = 0.0
+
+    def read(self) -> float:
+        now = time.monotonic()
+        seconds, self._read = now - self._read, now
+        self.tokens_per_second, self.tokens = self.tokens / max(seconds, 1e-9), 0
+        return seconds
+
+    def checkpoint_due(self) -> bool:
+        due = self._read - self._saved > SECONDS_BETWEEN_CHECKPOINTS
+        if due:
+            self._saved = self._read
+        return due
+
+
+def _settle(phase: Phase, record: _Record, pending: list[Array], clock: _Clock) -> None:
+    """Wait for the steps under way, and take their losses and their time into the record."""
+    values = [float(value) for value in pending]
+    pending.clear()
+    if not np.all(np.isfinite(values)):
+        raise UserError(f"{phase.name}: the loss is not finite near step {record.step}; lower the learning rate")
+    record.sum += sum(values)
+    record.seconds += clock.read()
+
+
+def _checkpoint(phase: Phase) -> str:
+    return f"{phase.name}.checkpoint"
+
+
+def batch_arrays(batch: Batch) -> dict[str, np.ndarray]:
+    """The arrays of a batch by name, as losses and the model take them."""
+    return {"token_ids": batch.token_ids, "mask": batch.mask, "targets": batch.targets, "weight": batch.weight}
+
+
+@dataclass(frozen=True)
+class RandomDropout:
+    """Dropout at the model's own places, the same for the same key (Srivastava et al. 2014).
+
+    Random bytes decide, four to a random word: on a CPU the generator is what dropout costs. `hidden` and `attention`
+    are the rates for activations and for attention weights, rounded to 1/256.
+    """
+
+    key: Array
+    hidden: float = 0.1
+    attention: float = 0.1
+
+    def __call__(self, name: str, x: Array) -> Array:
+        """`x` with some of its values 0 and the others scaled up; `name` picks the random stream."""
+        dropped = round(256 * (self.attention if name.endswith("/weights") else self.hidden))
+        if dropped == 0:
+            return x
+        random = jax.random.bits(jax.random.fold_in(self.key, zlib.crc32(name.encode())), x.shape, jnp.uint8)
+        return jnp.where(random >= dropped, x * (256 / (256 - dropped)), 0.0)
+
+
+def _partition(phase: Phase, parameters: Mapping[str, Mapping[str, Any]]) -> tuple[Any, Any]:
+    """Trained and frozen parameters: a frozen one costs neither a gradient nor the optimiser's moments."""
+    trained = {s: {n: leaf for n, leaf in own.items() if phase.rate(s, n)} for s, own in parameters.items()}
+    frozen = {s: {n: leaf for n, leaf in own.items() if not phase.rate(s, n)} for s, own in parameters.items()}
+    return trained, frozen
+
+
+def _merge(trained: Any, frozen: Any) -> Any:
+    return {stage: own | frozen[stage] for stage, own in trained.items()}
+
+
+def _optimiser(phase: Phase, parameters: Any, total: int) -> Any:
+    schedule = phase.schedule
+    total = max(1, total // schedule.accumulate)
+    warmup = min(max(1, schedule.warmup_steps // schedule.accumulate), max(1, total // 10))
+    learning_rate = optax.join_schedules(
+        [
+            optax.linear_schedule(schedule.learning_rate / warmup, schedule.learning_rate, warmup),
+            optax.linear_schedule(schedule.learning_rate, 0.0, max(1, total - warmup)),
+        ],
+        [warmup],
+    )
+    rates = {stage: {name: float(phase.rate(stage, name)) for name in own} for stage, own in parameters.items()}
+    decays = {stage: {name: leaf.ndim > 1 for name, leaf in own.items()} for stage, own in parameters.items()}
+
+    def scaled(updates: Parameters) -> Parameters:
+        return jax.tree.map(lambda update, rate: update * rate, updates, rates)
+
+    optimiser = optax.chain(
+        optax.clip_by_global_norm(schedule.clip),
+        optax.scale_by_adam(schedule.beta1, schedule.beta2),
+        optax.add_decayed_weights(schedule.weight_decay, decays),
+        optax.stateless(lambda updates, _: scaled(updates)),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+    return optimiser if schedule.accumulate == 1 else optax.MultiSteps(optimiser, schedule.accumulate)
+
+
+def _step(loss: Loss, optimiser: Any) -> Any:
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def step(parameters: Parameters, state: Any, fixed: Any, batch: Mapping[str, Array], key: Array) -> Any:
+        frozen, constants = fixed
+
+        def of_trained(trained: Parameters) -> Array:
+            return loss(_merge(trained, frozen), constants, batch, key)
+
+        value, gradient = jax.value_and_grad(of_trained)(parameters)
+        updates, state = optimiser.update(gradient, state, parameters)
+        return optax.apply_updates(parameters, updates), state, value
+
+    return step
+
+
+def _locate(epochs: tuple[Epoch, ...], step: int) -> tuple[int, int]:
+    """Epoch and batch within it of a step."""
+    for number, epoch in enumerate(epochs):
+        if step < len(epoch.plan):
+            return number, step
+        step -= len(epoch.plan)
+    raise IndexError(step)

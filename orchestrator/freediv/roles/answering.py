@@ -1,0 +1,69 @@
+"""How a party's methods read their callers' messages, and what becomes of what goes wrong in them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
+
+import grpc
+
+from ..errors import UserError
+from ..secure.worker import WorkerFailed
+from .channels import RETRY_AFTER
+from .requests import Refused
+from .transfer import BadTransfer
+
+log = logging.getLogger(__name__)
+Context = grpc.aio.ServicerContext
+T = TypeVar("T")
+MESSAGE_S = 60.0
+"""How long an owner may be silent in the middle of an upload."""
+
+
+async def next_message(context: Context) -> Any:
+    """The next message of the caller's stream; None at its end."""
+    message = await asyncio.wait_for(context.read(), MESSAGE_S)
+    return None if message is grpc.aio.EOF else message  # type: ignore[attr-defined]
+
+
+@contextlib.asynccontextmanager
+async def answering(context: Context) -> AsyncIterator[None]:
+    """Turn what goes wrong in a method into a status with one line."""
+    try:
+        yield
+    except Refused as error:
+        again = () if error.retry_after_s is None else ((RETRY_AFTER, str(error.retry_after_s)),)
+        await context.abort(error.code, str(error), again)
+    except BadTransfer as error:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+    except asyncio.TimeoutError:
+        await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"nothing came for {MESSAGE_S:g} s")
+    except WorkerFailed as error:
+        await context.abort(grpc.StatusCode.ABORTED, str(error))
+    except UserError as error:
+        log.warning("a call failed: %s", error)  # a full disk, a damaged file: its operator's to mend
+        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+    except ValueError as error:
+        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+    except Exception:
+        log.exception("a call failed")
+        # What it was is for this party's operator: its words could hold what a caller is not to know.
+        await context.abort(grpc.StatusCode.INTERNAL, "an error that nobody foresaw")
+
+
+async def in_thread(call: Callable[..., T], *arguments: Any) -> T:
+    """As `asyncio.to_thread`, but over when this is: a caller that goes away has its traces removed only then."""
+    running = asyncio.ensure_future(asyncio.to_thread(call, *arguments))
+    try:
+        return await asyncio.shield(running)
+    finally:
+        await asyncio.wait({running})
+
+
+def other_topology() -> Refused:
+    """The refusal of a caller whose folder does not fit this party's."""
+    reason = "this folder and the party's were rendered from different topologies; use folders of one rendering"
+    return Refused(grpc.StatusCode.FAILED_PRECONDITION, reason)

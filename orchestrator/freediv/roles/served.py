@@ -1,0 +1,112 @@
+"""The model that the parties serve, as far as it is public."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import numpy as np
+from safetensors.numpy import load as load_tensors
+from tokenizers import Tokenizer
+
+from ..errors import UserError
+from ..transformer import Architecture
+from . import protocol_pb2 as pb
+from .channels import NotAnswered, explain
+from .config import OwnerConfig
+from .transfer import MOST_BUNDLE, BadTransfer, collect
+
+_BETWEEN_S = 0.2
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """What is public about the model in use, the same at all parties."""
+
+    model_id: str
+    architecture: Architecture
+    tokenizer: Tokenizer = field(repr=False)
+    table: np.ndarray | None = field(repr=False)
+
+
+async def fetch_model(config: OwnerConfig, stubs: Sequence[Any]) -> ServedModel:
+    """The public bundle of the model in use, after all parties named the same.
+
+    Raises:
+        UserError: a party cannot be reached, has no model, or serves another one than the rest.
+    """
+    while True:
+        used = await model_in_use(config, stubs)
+        bundle = await _bundle(config, stubs[0])
+        if hashlib.sha256(bundle).hexdigest() == used.bundle_sha256:
+            break
+        if used == await model_in_use(config, stubs):  # they did not switch meanwhile
+            raise NotAnswered("party 0 sent another public bundle than all parties vouch for; tell the operators")
+    return ServedModel(used.model_id, *read_bundle(bundle))
+
+
+async def model_in_use(config: OwnerConfig, stubs: Sequence[Any]) -> pb.ModelDescription:
+    """The model that all parties name. They switch within a moment, in which it is waited for them to be of one mind.
+
+    Raises:
+        UserError: as `fetch_model`.
+    """
+    deadline = time.monotonic() + config.connect_s
+    while True:
+        found = await asyncio.gather(*(_described(config, rank, stub) for rank, stub in enumerate(stubs)))
+        if all(one == found[0] for one in found):
+            return found[0]
+        if time.monotonic() > deadline:
+            raise NotAnswered("the parties do not serve the same model; try again, or see `freediv status`")
+        await asyncio.sleep(_BETWEEN_S)
+
+
+async def _described(config: OwnerConfig, rank: int, stub: Any) -> pb.ModelDescription:
+    try:
+        call = stub.GetModel(pb.GetModelRequest(agreement=config.digest()), timeout=config.connect_s)
+        async for message in call:
+            if message.WhichOneof("content") == "description":
+                return message.description
+    except grpc.aio.AioRpcError as error:
+        raise await explain(error, config, rank) from None
+    raise NotAnswered(f"party {rank} did not describe its model; see its log")
+
+
+async def _bundle(config: OwnerConfig, stub: Any) -> bytes:
+    request = pb.GetModelRequest(agreement=config.digest(), with_bundle=True)
+    try:
+        call = stub.GetModel(request, timeout=config.request_s)
+        async for message in call:
+            return await collect(call, min(message.description.bundle_bytes, MOST_BUNDLE))
+    except grpc.aio.AioRpcError as error:
+        raise await explain(error, config, 0) from None
+    except BadTransfer as error:
+        raise NotAnswered(f"party 0: {error}") from None
+    raise NotAnswered("party 0 sent no bundle; see its log")
+
+
+def read_bundle(bundle: bytes) -> tuple[Architecture, Tokenizer, np.ndarray | None]:
+    """What a public bundle holds: the architecture, the tokenizer and, where it is public, the word table.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    content = pb.Bundle()
+    try:
+        content.ParseFromString(bundle)
+        architecture = Architecture.model_validate_json(content.architecture)
+        tokenizer = Tokenizer.from_str(content.tokenizer)
+        table = load_tensors(content.word_table)["word"] if content.word_table else None
+    except Exception as error:  # tokenizers raises nothing more special
+        kind = type(error).__name__
+        raise UserError(f"the model's public bundle cannot be read ({kind}); tell the model owner") from None
+    if architecture.embedding == "public" and (
+        table is None or table.shape != (architecture.vocabulary, architecture.embedding_size)
+    ):
+        raise UserError("the model's public bundle has no fitting word table; tell the model owner")
+    return architecture, tokenizer, table

@@ -1,0 +1,45 @@
+"""The model: a BERT-family classifier as named stages of pure JAX functions. It knows nothing of MPC."""
+
+from .architecture import BUCKETS, Architecture, LayerFunctions
+from .checkpoint import (
+    Certificate,
+    Model,
+    convert_functions,
+    initial_constants,
+    initial_parameters,
+    read_model,
+    read_pretrained,
+    resolve_model,
+    write_model,
+)
+from .folding import fold
+from .inputs import bucket_for, input_shapes, prepare_inputs
+from .pairs import Text
+from .stages import Dropout, Parameters, Stage, forward, hidden_states, parameter_shapes, stages
+
+__all__ = [
+    "BUCKETS",
+    "Architecture",
+    "Certificate",
+    "Dropout",
+    "LayerFunctions",
+    "Model",
+    "Parameters",
+    "Stage",
+    "Text",
+    "bucket_for",
+    "convert_functions",
+    "fold",
+    "forward",
+    "hidden_states",
+    "initial_constants",
+    "initial_parameters",
+    "input_shapes",
+    "parameter_shapes",
+    "prepare_inputs",
+    "read_model",
+    "read_pretrained",
+    "resolve_model",
+    "stages",
+    "write_model",
+]

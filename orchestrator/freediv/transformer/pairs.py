@@ -1,0 +1,18 @@
+"""Pairs of texts: one sequence, in which a separator ends the first."""
+
+from __future__ import annotations
+
+from typing import TypeAlias, TypeVar
+
+import jax
+import numpy as np
+
+Text: TypeAlias = str | tuple[str, str]
+"""What is classified: one text, or two for a model that reads pairs."""
+Array = TypeVar("Array", np.ndarray, jax.Array)
+
+
+def second_text(token_ids: Array, separator: int) -> Array:
+    """Whether each piece [..., length] comes after the first separator: these have BERT's second token type."""
+    ends = token_ids == separator
+    return ends.cumsum(-1) > ends

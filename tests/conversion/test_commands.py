@@ -1,0 +1,104 @@
+"""`freediv finetune`, `convert` and `evaluate` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from freediv.transformer import read_model
+
+from .conftest import Task, freediv
+
+
+def test_a_teacher_and_a_tsv_end_as_a_student_with_a_card(
+    task: Task, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    student = tmp_path / "student"
+    recipe = ["--recipe", task.recipe, "--data", task.train, "--dev", task.dev]
+    assert freediv(monkeypatch, "convert", teacher, *recipe, "-o", student, "--note", "Made by a test.") == 0
+    capsys.readouterr()
+
+    found = {}
+    for model in (teacher, student):
+        assert freediv(monkeypatch, "evaluate", model, "--data", task.dev, "--json") == 0
+        found[model.name] = json.loads(capsys.readouterr().out)
+    assert found["out"]["accuracy"] > 0.95
+    assert found["student"]["accuracy"] > found["out"]["accuracy"] - 0.03
+    assert sum(bucket["count"] for bucket in found["student"]["by_length"].values()) == found["student"]["count"] == 200
+
+    model = read_model(student)
+    assert {f.attention for f in model.architecture.functions} == {"2quad-freediv"}
+    assert (model.architecture.vocabulary, model.architecture.embedding_size, model.architecture.positions) == (
+        160,
+        12,
+        32,
+    )
+    assert model.architecture.label_names == ("negative", "positive")
+    card = (student / "README.md").read_text()
+    front = yaml.safe_load(card.split("---")[1])["freediv"]
+    assert front["accuracy"]["dev"]["teacher"] == found["out"]
+    assert front["accuracy"]["dev"]["student"]["correct"] == found["student"]["correct"]
+    assert model.certificate.headroom_bits == front["headroom_bits"] > 1
+    for told in (
+        "Made by a test.",
+        "freediv convert",
+        "2quad-freediv",
+        "Agreement with the teacher",
+        "Headroom",
+        "jax",
+    ):
+        assert told in card
+    assert [path.name for path in tmp_path.iterdir()] == ["student"]
+
+
+def test_every_command_shows_an_example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("finetune", "convert", "evaluate"):
+        assert freediv(monkeypatch, command, "--help") == 0
+        assert re.search(rf"Examples?:\n    freediv {command} ", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("evaluate nowhere --data {dev}", "nowhere: not a model directory"),
+        ("evaluate {teacher} --data nowhere.tsv", "nowhere.tsv: no such file"),
+        ("evaluate {teacher} --data {dev} --label-column mood", "there is no column 'mood'"),
+        ("evaluate {teacher} --data {three}", "label '2' is none of negative, positive"),
+        ("finetune {pretrained} --data {dev} -o {teacher}", "is already there"),
+        ("finetune {pretrained} --data {dev} -o nowhere/out", "nowhere: no such directory"),
+        ("convert {teacher} --recipe nowhere.yaml --data {dev} -o new", "nowhere.yaml: no such file"),
+        ("convert {pretrained}/missing --recipe {recipe} --data {dev} -o new", "not a model directory"),
+        ("convert {teacher} --recipe {recipe} --data {dev} -o {teacher}", "is already there"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_line_and_exit_status_2(
+    task: Task,
+    teacher: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "three.tsv").write_text("sentence\tlabel\nfine\t1\nso so\t2\n")
+    paths = {"teacher": teacher, "three": "three.tsv", **vars(task)}
+    assert freediv(monkeypatch, *arguments.format(**paths).split()) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert message in error
+    assert [path.name for path in tmp_path.iterdir()] == ["three.tsv"]
+
+
+def test_the_shipped_model_is_accurate_small_and_has_headroom(
+    shared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert freediv(monkeypatch, "evaluate", "demo", "--data", shared / "data" / "sst2" / "dev.tsv", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] >= 0.87
+    model = read_model("demo")
+    assert model.certificate.headroom_bits is not None and model.certificate.headroom_bits > 4
+    assert model.directory is not None
+    assert sum(path.stat().st_size for path in model.directory.iterdir()) <= 25_000_000

@@ -1,0 +1,133 @@
+"""Every shipped recipe trains, and trains what it says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from freediv.conversion.batches import plan_batches
+from freediv.conversion.calibration import calibrate
+from freediv.conversion.distillation import distil, replaced_so_far, with_roots
+from freediv.conversion.headroom import measure_headroom
+from freediv.conversion.recipe import ProgressiveRecipe, Recipe, read_recipe
+from freediv.conversion.replacement import Student, make_student
+from freediv.conversion.run import RunDirectory
+from freediv.conversion.training import Trained
+from freediv.conversion.vocabulary import encode
+from freediv.errors import UserError
+from freediv.roles.model_owner import prepare_offer
+from freediv.transformer import Architecture, LayerFunctions, Model, initial_parameters, read_model, write_model
+from freediv.yaml_file import read_yaml
+
+from .conftest import Task, freediv, make_sentences, make_tokenizer, write_tsv
+
+RECIPES = sorted((Path(__file__).parents[2] / "configs" / "recipes").glob("*.yaml"))
+TOKENIZER = make_tokenizer()
+TEXTS = [" ".join((text.split() * 8)[:8]) for text in make_sentences(64, seed=4)[0]]  # of one length: one shape
+SEQUENCES = encode(TOKENIZER, TEXTS, 32)
+
+
+def make_teacher(layers: int = 1) -> Model:
+    architecture = Architecture(
+        vocabulary=TOKENIZER.get_vocab_size(), embedding_size=16, hidden=16, layers=layers, heads=2, intermediate=16,
+        positions=32, label_names=("negative", "positive"), functions=(LayerFunctions(),) * layers,
+    )  # fmt: skip
+    return Model(architecture, initial_parameters(architecture, scale=0.3))
+
+
+def small(recipe: Recipe, **changes: object) -> Recipe:
+    """The recipe for a few steps on a tiny model: a copy with other sizes, and the same choices."""
+    settings = recipe.model_dump(exclude_none=True)
+    for stage in ("hidden", "norms", "logits", "progressive"):
+        if settings.get(stage, {}).get("epochs"):
+            settings[stage] |= {"epochs": 2, "rows": 64}
+    settings["embedding"] |= {"vocabulary": None, "rank": 12}
+    settings["data"] |= {"long_share": 0, "longest": 32, "tokens_per_batch": 160, "shapes": 1}
+    return Recipe(**{**settings, "positions": 32, "calibration_rows": 32, **changes})
+
+
+def trained(recipe: Recipe, run: Path, teacher: Model) -> tuple[Student, Model, dict[str, Trained]]:
+    student = make_student(teacher, TOKENIZER, SEQUENCES, recipe)
+    own = encode(student.tokenizer, TEXTS, 32)
+    plan = plan_batches([len(one) for one in own], tokens_per_batch=160)
+    student = replace(student, model=calibrate(student, teacher, own, plan, recipe.fit_activation))
+    with RunDirectory(run, {}) as directory:
+        return student, *distil(student, teacher, own, SEQUENCES, recipe, directory)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_trains(path: Path, tmp_path: Path) -> None:
+    recipe = small(read_recipe(path))
+    assert recipe.name == path.stem
+    no_roots = not recipe.bounded(make_teacher().architecture)
+    assert no_roots == ("no-roots" in path.stem)
+    if not no_roots:  # the last stage is the same for all others, and tested elsewhere
+        recipe = small(recipe, logits={"epochs": 0, "learning_rate": 1e-3})
+    student, model, done = trained(recipe, tmp_path, make_teacher())
+    assert list(done) == (["hidden", "norms", "logits"] if no_roots else ["hidden"])
+    assert all(np.isfinite(phase.losses).all() for phase in done.values())
+    assert done["hidden"].losses[1] < done["hidden"].losses[0]
+    for stage, own in model.parameters.items():  # every constant is trained
+        for name, value in own.items():
+            if "constants." in name or name == "norm.log_g":
+                assert not np.array_equal(value, student.model.parameters[stage][name]), (stage, name)
+    if no_roots:  # g is no longer where it began
+        assert np.isfinite(measure_headroom(model, SEQUENCES[:8]).bits)
+        logs = [float(np.abs(own["norm.log_g"]).max()) for own in model.parameters.values() if "norm.log_g" in own]
+        assert len(logs) == 3 and max(logs) > 0.1
+
+
+def test_constants_that_are_not_to_be_trained_stay_and_layers_are_replaced_one_by_one(tmp_path: Path) -> None:
+    recipe = small(
+        Recipe(name="x", functions=LayerFunctions(attention="2quad-freediv", activation="quad")),
+        constants={"k": 0, "c": 0, "quadratic": 0},
+        progressive={"order": "down", "epochs": 1, "learning_rate": 1e-3},
+        hidden={"epochs": 0, "learning_rate": 1e-3},
+        logits={"epochs": 0, "learning_rate": 1e-3},
+    )
+    student, model, done = trained(recipe, tmp_path, make_teacher(2))
+    assert list(done) == ["progressive-1"]
+    before = student.model.parameters
+    for stage, own in model.parameters.items():
+        for name, value in own.items():
+            if "constants." in name:
+                np.testing.assert_array_equal(value, before[stage][name])
+    weight = "output.weight"
+    assert not np.array_equal(model.parameters["encoder.1.attention"][weight], before["encoder.1.attention"][weight])
+
+
+def test_progressive_replacement_goes_up_or_down_and_never_replaces_all() -> None:
+    own = LayerFunctions(attention="2quad-freediv", activation="quad", attention_norm="layernorm-constant")
+    teacher = make_teacher(5).architecture
+    student = with_roots(teacher.model_copy(update={"functions": (own,) * 5}))
+    assert {f.attention_norm for f in student.functions} == {"layernorm"}
+
+    def replaced(**recipe: object) -> list[str]:
+        found = replaced_so_far(student, teacher, ProgressiveRecipe(learning_rate=1, **recipe))
+        return ["".join("s" if f.attention == "softmax" else "q" for f in one.functions) for one in found]
+
+    assert replaced() == ["qssss", "qqsss", "qqqss", "qqqqs"]
+    assert replaced(order="down", layers_at_once=2) == ["sssqq", "sqqqq"]
+
+
+def test_a_student_that_nothing_bounds_is_written_and_served_only_when_asked_for_by_name(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teacher, student = tmp_path / "teacher", tmp_path / "student"
+    write_model(make_teacher(), teacher, tokenizer=task.pretrained)
+    data = write_tsv(tmp_path / "train.tsv", TEXTS, [0, 1] * 32)
+    recipe = tmp_path / "recipe.yaml"
+    [path] = [path for path in RECIPES if "no-roots" in path.stem]
+    recipe.write_text(json.dumps(small(read_yaml(path, Recipe)).model_dump(mode="json", exclude_none=True)))
+    command = ("convert", teacher, "--recipe", recipe, "--data", data, "-o", student)
+    assert freediv(monkeypatch, *command) == 2
+    assert "bounds nothing" in capsys.readouterr().err and not student.exists()
+    assert freediv(monkeypatch, *command, "--allow-overflow") == 0
+    assert "nothing bounds them" in (student / "README.md").read_text()
+    assert not read_model(student).architecture.bounded
+    with pytest.raises(UserError, match="a norm without a root bounds nothing"):
+        prepare_offer(student)
+    assert prepare_offer(student, without_headroom=True).parameters

@@ -1,0 +1,169 @@
+"""A model and sentences through three parties, and what can be seen from outside."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from freediv.conversion.card import read_card
+from freediv.roles.data_owner import Answers, infer
+from freediv.roles.model_owner import load
+from freediv.transformer import read_model
+from tokenizers import Tokenizer
+
+from .conftest import Cluster, MakeCluster, assert_one_line_error, run_command
+from .tiny import PAIRS, SENTENCES, make_tiny_model, plain_logits
+
+LONGER = " ".join(["a warm and funny film and"] * 3)  # 20 word pieces: another bucket
+
+
+@pytest.fixture(scope="module")
+def cluster(make_cluster: MakeCluster, tiny_model: Path) -> Cluster:
+    cluster = make_cluster(output="logits", max_batch=4)
+    cluster.up()
+    load(cluster.folder("model-owner"), tiny_model)
+    return cluster
+
+
+@pytest.fixture(scope="module")
+def answers(cluster: Cluster) -> Answers:
+    return infer(cluster.folder("data-owner"), SENTENCES)
+
+
+def test_private_logits_are_those_of_the_model_in_the_clear(answers: Answers, expected: np.ndarray) -> None:
+    found = np.array([prediction.logits for prediction in answers.predictions])
+    assert np.abs(found - expected).max() < 0.02
+
+
+def test_sentences_are_batched_up_to_the_agreed_size(answers: Answers) -> None:
+    assert [(request.batch, request.length) for request in answers.requests] == [(4, 16), (2, 16)]
+
+
+def test_answers_come_in_the_order_of_the_sentences_whatever_their_buckets(
+    cluster: Cluster, expected: np.ndarray
+) -> None:
+    mixed = infer(cluster.folder("data-owner"), [SENTENCES[0], LONGER, SENTENCES[5]])
+    assert [(request.batch, request.length) for request in mixed.requests] == [(2, 16), (1, 32)]
+    found = np.array([mixed.predictions[0].logits, mixed.predictions[2].logits])
+    assert np.abs(found - expected[[0, 5]]).max() < 0.02
+
+
+def test_stages_add_up_to_what_the_link_counted(answers: Answers) -> None:
+    for request in answers.requests:
+        for party in request.parties:
+            in_stages = sum(stage.sent_bytes for stage in party.stages)
+            assert in_stages == pytest.approx(party.link_sent_bytes, rel=0.01)
+
+
+def test_what_parties_sent_the_others_received(answers: Answers) -> None:
+    for request in answers.requests:
+        sent = sum(party.link_sent_bytes for party in request.parties)
+        received = sum(party.link_received_bytes for party in request.parties)
+        assert sent == pytest.approx(received, rel=0.01)
+        names = {tuple(stage.stage for stage in party.stages) for party in request.parties}
+        assert len(names) == 1
+
+
+def test_upload_is_counted(answers: Answers) -> None:
+    request = answers.requests[0]
+    numbers = request.batch * request.length * (24 + 1)  # one-hot of 24 word pieces, and the mask
+    assert numbers * 16 <= request.upload_bytes < numbers * 16 + 2000
+
+
+def test_every_party_serves_metrics_of_each_layer(cluster: Cluster, answers: Answers) -> None:
+    for party in cluster.topology.parties:
+        url = f"http://127.0.0.1:{party.metrics_port}/metrics"
+        with urllib.request.urlopen(url, timeout=10) as response:
+            text = response.read().decode()
+        assert "freediv_link_up 1.0" in text
+        assert 'freediv_layer_sent_bytes_total{block="attention",layer="1"}' in text
+        assert 'attention="2quad-freediv"' in text
+        assert 'freediv_requests_total{outcome="failed"} 0.0' in text
+
+
+def test_weight_shares_are_for_their_party_only(cluster: Cluster) -> None:
+    for party in cluster.local.parties:
+        files = list((party.folder / "store").rglob("*.share"))
+        assert files
+        for path in files:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+def test_parties_write_no_text_anywhere(cluster: Cluster, answers: Answers) -> None:
+    words = [word.encode() for sentence in SENTENCES for word in sentence.split() if len(word) > 4]
+    for party in cluster.local.parties:
+        assert party.log.stat().st_size > 0
+        assert not any(word in party.log.read_bytes() for word in words)
+
+
+def test_another_model_replaces_the_first_on_all_parties_which_keep_it(
+    cluster: Cluster, answers: Answers, tmp_path: Path
+) -> None:
+    [before] = {state.model_id for state in cluster.local.states()}
+    model = make_tiny_model(tmp_path / "public", embedding="public", seed=8)
+    loading = load(cluster.folder("model-owner"), model)
+    states = cluster.local.states()
+    assert {state.model_id for state in states} == {state.loaded for state in states} == {loading.model_id}
+    assert loading.model_id != before
+    for party in cluster.local.parties:
+        kept = {path.name for path in (party.folder / "store").iterdir() if path.is_dir()}
+        assert {name for name in kept if not name.startswith("freediv-worker-")} == {loading.model_id, before}
+    again = infer(cluster.folder("data-owner"), SENTENCES)
+    assert again.architecture.embedding == "public"
+    assert again.requests[0].parties[0].stages[0].stage == "embedding"
+
+
+def test_commands_classify_a_file_and_tell_the_status(cluster: Cluster, tmp_path: Path) -> None:
+    file, page = tmp_path / "sentences.txt", tmp_path / "page.html"
+    file.write_text("\n".join([*SENTENCES[:2], "", SENTENCES[5]]) + "\n")
+    done = run_command("infer", cluster.directory, "--file", file, "--json", "--report", page)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [entry["text"] for entry in found["predictions"]] == [*SENTENCES[:2], SENTENCES[5]]
+    assert found["cost"]["requests"][0]["batch"] == 3
+    assert all(sentence not in page.read_text() for sentence in SENTENCES[:2])  # only with --with-sentences
+    done = run_command("status", cluster.directory, "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["ready"] is True
+    done = run_command("logs", cluster.directory, "--party", "1", "--lines", "500")
+    assert "party-1 | " in done.stdout
+    assert "party-0 | " not in done.stdout
+
+
+def test_pairs_of_three_classes_are_answered_as_in_the_clear(cluster: Cluster, tmp_path: Path) -> None:
+    names = ("contradiction", "entailment", "neutral")
+    directory = make_tiny_model(tmp_path / "pairs", separator_token=3, label_names=names)
+    model = read_model(directory)
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    wanted = np.stack([plain_logits(model, tokenizer, pair) for pair in PAIRS])
+    load(cluster.folder("model-owner"), directory)
+    found = infer(cluster.folder("data-owner"), PAIRS).predictions
+    assert np.abs(np.array([one.logits for one in found]) - wanted).max() < 0.02
+    assert [one.name for one in found] == [names[label] for label in wanted.argmax(-1)]
+
+    rows = "".join(f"{a},{b},{one.name}\n" for (a, b), one in zip(PAIRS, found, strict=True))
+    (tmp_path / "pairs.csv").write_text(f"first,second,label\n{rows}")
+    columns = ("--text-column", "first", "--text-column", "second")
+    done = run_command("infer", cluster.directory, "--pair", *PAIRS[0], "--file", tmp_path / "pairs.csv", *columns)
+    assert done.returncode == 0, done.stderr
+    assert " | ".join(PAIRS[0]) in done.stdout and "7 sentences" in done.stdout
+    shutil.copyfile((read_model("demo").directory or tmp_path) / "README.md", directory / "README.md")
+    done = run_command(
+        "evaluate", directory, "--data", tmp_path / "pairs.csv", *columns, "--secure", cluster.directory, "--json",
+        "--card",
+    )  # fmt: skip
+    assert read_card(directory)["secure"]["correct"] == len(PAIRS)
+    assert json.loads(done.stdout)["accuracy"] == json.loads(done.stdout)["agreement"] == 1
+    assert_one_line_error(
+        run_command("infer", cluster.directory, "--text", "good"), "sentence 1 is one text", "pairs", "--pair"
+    )
+    assert_one_line_error(
+        run_command("evaluate", directory, "--data", tmp_path / "pairs.csv", "--text-column", "first"),
+        "the model reads pairs of texts: name both columns",
+    )

@@ -1,0 +1,77 @@
+"""Sentences into batches: nothing lost, nothing moved, and only bucket and batch to be seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from freediv.errors import UserError
+from freediv.roles.sentences import make_batches
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+WORDS = ["[PAD]", "one", "two", "three"]
+BUCKETS = (4, 8)
+
+
+def tokenizer() -> Tokenizer:
+    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[PAD]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    return made
+
+
+SENTENCES = st.lists(
+    st.lists(st.sampled_from(WORDS[1:]), min_size=1, max_size=8).map(" ".join), min_size=1, max_size=20
+)
+
+
+@given(SENTENCES, st.integers(1, 5))
+def test_every_sentence_is_in_one_batch_whole(sentences: list[str], max_batch: int) -> None:
+    batches = make_batches(sentences, tokenizer(), buckets=BUCKETS, max_batch=max_batch, vocabulary=4, pad_token=0)
+    assert sorted(row for batch in batches for row in batch.rows) == list(range(len(sentences)))
+    for batch in batches:
+        size, length = batch.shape
+        assert size == len(batch.rows) <= max_batch
+        assert length in BUCKETS
+        for index, row in enumerate(batch.rows):
+            words = sentences[row].split()
+            assert length == min(bucket for bucket in BUCKETS if bucket >= len(words))
+            assert [WORDS[i] for i in batch.token_ids[index, : len(words)]] == words
+            assert batch.mask[index].tolist() == [1] * len(words) + [0] * (length - len(words))
+            assert not np.any(batch.token_ids[index, len(words) :])
+
+
+def test_a_tokenizer_of_a_larger_vocabulary_is_noticed() -> None:
+    with pytest.raises(UserError, match="tell the model owner"):
+        make_batches(["three"], tokenizer(), buckets=BUCKETS, max_batch=1, vocabulary=3, pad_token=0)
+
+
+def test_a_tokenizers_own_truncation_is_not_silently_applied() -> None:
+    short = tokenizer()
+    short.enable_truncation(2)
+    with pytest.raises(UserError, match="has 9 word pieces; at most 8"):
+        make_batches(["one " * 9], short, buckets=BUCKETS, max_batch=1, vocabulary=4, pad_token=0)
+
+
+def test_an_empty_sentence_is_named_by_its_number() -> None:
+    with pytest.raises(UserError, match="sentence 2 is empty"):
+        make_batches(["one", "  "], tokenizer(), buckets=BUCKETS, max_batch=1, vocabulary=4, pad_token=0)
+
+
+def test_pairs_go_to_models_that_read_pairs_and_single_sentences_to_others() -> None:
+    made = tokenizer()
+    made.post_processor = processors.TemplateProcessing(
+        single="$A", pair="$A three $B:1", special_tokens=[("three", 3)]
+    )
+
+    def batches(*texts: str | tuple[str, str], pairs: bool) -> list[list[int]]:
+        found = make_batches(texts, made, buckets=BUCKETS, max_batch=4, vocabulary=4, pad_token=0, pairs=pairs)
+        return [ids.tolist() for batch in found for ids in batch.token_ids]
+
+    assert batches(("one", "two"), pairs=True) == [[1, 3, 2, 0]]
+    with pytest.raises(UserError, match="sentence 2 is one text, and the model in use reads pairs"):
+        batches(("one", "two"), "one", pairs=True)
+    with pytest.raises(UserError, match="sentence 1 is a pair, and the model in use reads single texts"):
+        batches(("one", "two"), pairs=False)
+    with pytest.raises(UserError, match="sentence 1 is empty"):
+        batches(("one", " "), pairs=True)

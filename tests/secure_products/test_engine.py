@@ -1,0 +1,129 @@
+"""Real workers whose products run on the shares, beside workers that leave everything to SPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from freediv.errors import UserError
+from freediv.secure.failures import ProgramMismatch
+from freediv.transformer import forward
+from secure.parties import Parties, architecture, random_parameters, sentences
+
+TOLERANCE = 0.02
+"""Of logits about 1, as between SPU and floating point."""
+
+
+@pytest.fixture(scope="module")
+def on_shares() -> Iterator[Parties]:
+    with Parties(products="shares") as parties:
+        yield parties.join()
+
+
+@pytest.fixture(scope="module")
+def in_spu() -> Iterator[Parties]:
+    with Parties(products="spu") as parties:
+        yield parties.join()
+
+
+def run(parties: Parties, directory: Path, model: Any, parameters: Any, output: str = "logits") -> Any:
+    parties.load(directory, model, parameters, output=output)
+    tokens, mask = sentences(model.vocabulary)
+    results = parties.run(parties.inputs(tokens, mask, parameters["embedding"]["word"]), *tokens.shape)
+    return parties.answer(results), results
+
+
+@pytest.mark.parametrize(
+    "functions",
+    [
+        {"attention": "2quad-freediv", "activation": "quad"},
+        {"attention": "softmax-freediv", "activation": "quad", "attention_norm": "layernorm-constant"},
+        {"attention": "softmax", "activation": "gelu"},
+        {"attention": "relu-freediv", "activation": "relu"},
+        {"attention": "softmax-puma", "activation": "gelu-puma"},
+        {"attention": "2quad", "activation": "gelu-fourier"},
+        {"attention": "2quad-freediv", "relative_buckets": 8, "token_types": 0},  # as MPNet
+    ],
+    ids=lambda f: f["attention"] + "-relative" * ("relative_buckets" in f),
+)
+def test_a_model_gives_the_same_as_in_spu_alone_and_as_in_the_clear(
+    on_shares: Parties, in_spu: Parties, tmp_path: Path, functions: dict[str, Any]
+):
+    fields = {name: value for name, value in functions.items() if name in ("relative_buckets", "token_types")}
+    model = architecture(layers=1, functions={n: f for n, f in functions.items() if n not in fields}, **fields)
+    parameters = random_parameters(model)
+    tokens, mask = sentences(model.vocabulary)
+    plain = np.asarray(forward(model, parameters, {"token_ids": tokens, "mask": mask.astype(np.float32)}))
+    ours, records = run(on_shares, tmp_path / "a", model, parameters)
+    spu, spu_records = run(in_spu, tmp_path / "b", model, parameters)
+    tolerance = TOLERANCE * max(1.0, float(np.ptp(plain)))
+    np.testing.assert_allclose(ours, plain, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(ours, spu, rtol=0, atol=2 * tolerance)
+    assert sum(r.link_sent_messages for r in records) < sum(r.link_sent_messages for r in spu_records)
+
+
+def test_messages_and_bytes_are_counted_stage_by_stage(on_shares: Parties, tmp_path: Path):
+    model = architecture(
+        layers=1,
+        functions={"attention_norm": "layernorm-constant", "feed_forward_norm": "layernorm-constant"},
+        hidden=96,
+        intermediate=200,
+    )
+    _, results = run(on_shares, tmp_path, model, random_parameters(model))
+    stages = [[r.records[k] for r in results] for k in range(4)]
+    sent = [sum(record.sent_messages for record in stage) for stage in stages]
+    assert sent[1:3] == [6 * 4, 4 * 4]  # exchanges of four messages
+    for stage in stages:
+        assert sum(r.sent_bytes for r in stage) == sum(r.received_bytes for r in stage)
+    for result in results:  # what the kernel saw: all that was counted, and framing
+        assert result.link_sent_bytes < result.wire_sent_bytes < 1.5 * result.link_sent_bytes + 100_000
+
+
+@pytest.mark.parametrize("names", [("no", "yes"), ("no", "perhaps", "yes", "always")])
+def test_labels_alone(on_shares: Parties, tmp_path: Path, names: tuple[str, ...]):
+    model = architecture(layers=1, label_names=names)
+    parameters = random_parameters(model)
+    logits, _ = run(on_shares, tmp_path / "a", model, parameters)
+    labels, _ = run(on_shares, tmp_path / "b", model, parameters, output="label")
+    assert labels.dtype == np.int32
+    np.testing.assert_array_equal(labels, logits.argmax(-1))
+
+
+def test_a_second_request_and_another_length_run_on_the_same_link(on_shares: Parties, tmp_path: Path):
+    model = architecture(layers=1)
+    parameters = random_parameters(model)
+    on_shares.load(tmp_path, model, parameters)
+    for length in (16, 32, 16):
+        tokens, mask = sentences(model.vocabulary, length=length)
+        plain = np.asarray(forward(model, parameters, {"token_ids": tokens, "mask": mask.astype(np.float32)}))
+        found = on_shares.predict(tokens, mask)
+        np.testing.assert_allclose(found, plain, rtol=0, atol=TOLERANCE * max(1.0, float(np.ptp(plain))))
+
+
+def test_parties_that_differ_in_their_engine_refuse_each_other():
+    odd = Parties(products="spu", recv_timeout_s=10)
+    odd.workers[1] = Parties(odd.addresses, products="shares", recv_timeout_s=10).workers[1]
+    with odd, pytest.raises(ProgramMismatch, match="products"):
+        odd.join()
+
+
+def test_parties_may_load_at_different_times(on_shares: Parties, tmp_path: Path):
+    """Nobody waits for the others before a request."""
+    model = architecture(layers=1)
+    parameters = random_parameters(model)
+    places = on_shares.load(tmp_path, model, parameters)
+    for worker, place in zip(on_shares.workers[:2], places, strict=False):  # two of them once more, one by one
+        worker.load(model, "logits", place, "m")
+    tokens, mask = sentences(model.vocabulary)
+    plain = np.asarray(forward(model, parameters, {"token_ids": tokens, "mask": mask.astype(np.float32)}))
+    np.testing.assert_allclose(on_shares.predict(tokens, mask), plain, rtol=0, atol=TOLERANCE * max(1.0, np.ptp(plain)))
+
+
+def test_other_protocols_are_refused(tmp_path: Path):
+    with Parties(products="shares", world_size=2, protocol="SEMI2K", beaver="trusted-first-party") as parties:
+        parties.join()
+        with pytest.raises(UserError, match="set products: spu"):
+            parties.load(tmp_path, architecture(layers=1), random_parameters(architecture(layers=1)))
