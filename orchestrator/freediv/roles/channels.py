@@ -99,7 +99,7 @@ async def channels(config: OwnerConfig, identity: Identity) -> AsyncIterator[lis
 
 async def explain(error: grpc.aio.AioRpcError, config: OwnerConfig | PartyConfig, rank: int) -> UserError:
     """What a failed call to a party means, in one line."""
-    explained = await explain_status(error.code(), error.details(), config, rank)
+    explained = await _explain_status(error.code(), error.details(), config, rank)
     metadata: Any = error.trailing_metadata() or ()
     after = dict(tuple(metadata)).get(RETRY_AFTER)
     # Only so much is believed of what a party says.
@@ -108,10 +108,9 @@ async def explain(error: grpc.aio.AioRpcError, config: OwnerConfig | PartyConfig
     return explained
 
 
-async def explain_status(
+async def _explain_status(
     code: grpc.StatusCode, details: str | None, config: OwnerConfig | PartyConfig, rank: int
 ) -> UserError:
-    """What the status of a call to a party means, in one line."""
     details = " ".join((details or "").split())
     party = next(one for one in config.parties if one.rank == rank)
     where = f"party {rank} at {join_host_port(party.host, party.grpc_port)}"

@@ -14,8 +14,9 @@ import numpy as np
 from ..errors import UserError
 from ..secure.shares import Share, share
 from . import protocol_pb2 as pb
-from .channels import NotAnswered, explain_status
+from .channels import NotAnswered, explain
 from .config import OwnerConfig
+from .ending import Ending
 from .sharing import Sharing
 from .transfer import describe, pieces
 
@@ -70,6 +71,7 @@ class _Upload:
         self.rank = rank
         self.sent_bytes = 0
         self.call = call
+        self.ending = Ending(call)
         self.held = pb.Held()
 
     async def begin(self, header: pb.LoadHeader, bundle: bytes) -> None:
@@ -141,14 +143,11 @@ async def _send(
 
 async def _why(config: OwnerConfig, uploads: list[_Upload]) -> UserError:
     """The most telling of the errors that ended an upload."""
-    found = []
-    for upload in uploads:
-        if upload.call.done() and await upload.call.code() != grpc.StatusCode.OK:
-            found.append((await upload.call.code(), await upload.call.details(), upload.rank))
+    found = [(upload.ending.error, upload.rank) for upload in uploads if upload.ending.error is not None]
     if not found:
         return UserError("the upload ended without a reason; see `freediv status`")
-    code, details, rank = min(found, key=lambda one: one[0] == grpc.StatusCode.CANCELLED)
-    return await explain_status(code, details, config, rank)
+    error, rank = min(found, key=lambda one: one[0].code() == grpc.StatusCode.CANCELLED)
+    return await explain(error, config, rank)
 
 
 def _with_advice(error: NotAnswered, sharing: Sharing) -> NotAnswered:

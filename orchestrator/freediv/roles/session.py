@@ -20,6 +20,7 @@ from ..transformer import prepare_inputs, stages
 from . import protocol_pb2 as pb
 from .channels import ADMITTED, Busy, NotAnswered, explain
 from .config import OwnerConfig
+from .ending import Ending
 from .sentences import Batch
 from .served import ServedModel
 from .transfer import announced_bytes, collect, describe, pieces
@@ -152,24 +153,26 @@ class Session:
             )
             for shares in by_rank
         ]
-        first = self._stubs[0].Infer(timeout=seconds)
+        first = Ending(self._stubs[0].Infer(timeout=seconds))
         try:
             await self._admission(first, headers[0])
-            calls = [first, *(stub.Infer(timeout=seconds) for stub in self._stubs[1:])]
-            work = [self._one(rank, call, headers[rank], by_rank[rank]) for rank, call in enumerate(calls)]
-            return await self._all(work, calls)
+            endings = [first, *(Ending(stub.Infer(timeout=seconds)) for stub in self._stubs[1:])]
+            work = [self._one(rank, ending, headers[rank], by_rank[rank]) for rank, ending in enumerate(endings)]
+            return await self._all(work, [ending.call for ending in endings])
         finally:
-            first.cancel()
+            first.call.cancel()
 
-    async def _admission(self, call: Any, header: pb.InferHeader) -> None:
+    async def _admission(self, ending: Ending, header: pb.InferHeader) -> None:
         """Have party 0 take a request in, before the others see it: where places are few, it gives them to the same."""
+        call = ending.call
         with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
             await call.write(pb.InferMessage(header=header))
         try:
-            metadata = await call.initial_metadata()
-            if ADMITTED not in (metadata or ()):
-                await call.read()  # raises what the party said
-                raise NotAnswered("party 0 did not take the request; see its log")
+            with ending.told():
+                metadata = await call.initial_metadata()
+                if ADMITTED not in (metadata or ()):
+                    await call.read()  # raises what the party said
+                    raise NotAnswered("party 0 did not take the request; see its log")
         except grpc.aio.AioRpcError as error:
             raise await explain(error, self._config, 0) from None
 
@@ -190,8 +193,13 @@ class Session:
                 by_rank[rank][name] = own
         return by_rank
 
-    async def _one(self, rank: int, call: Any, header: pb.InferHeader, shares: dict[str, Share]) -> _Part:
+    async def _one(self, rank: int, ending: Ending, header: pb.InferHeader, shares: dict[str, Share]) -> _Part:
         """One party's part of a request: its share of the output, and what it recorded."""
+        with ending.told():
+            await self._send(rank, ending.call, header, shares)
+            return await self._answer(rank, ending.call, header.batch)
+
+    async def _send(self, rank: int, call: Any, header: pb.InferHeader, shares: dict[str, Share]) -> None:
         # A party that refuses ends the call while it is still written to; reading then says why.
         with contextlib.suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
             if rank > 0:
@@ -200,6 +208,8 @@ class Session:
                 for piece in pieces(own.chunks):
                     await call.write(pb.InferMessage(data=piece))
             await call.done_writing()
+
+    async def _answer(self, rank: int, call: Any, batch: int) -> _Part:
         records: list[StageRecord] = []
         async for event in call:
             kind = event.WhichOneof("content")
@@ -212,7 +222,7 @@ class Session:
                     self._tell(f"computing {event.stage.stage}")
             elif kind == "result":
                 output = await self._output(call, event.result.output)
-                self._check(output, header.batch)
+                self._check(output, batch)
                 party = _party_record(rank, records, event.result)
                 return _Part(output, party, max(1, event.result.run_requests), max(1, event.result.run_sentences))
         raise NotAnswered(f"party {rank} ended the request without a result; see its log")

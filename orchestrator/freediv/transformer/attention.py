@@ -16,6 +16,8 @@ from typing import Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from .products import multiply
+
 Array: TypeAlias = jax.Array
 Affine: TypeAlias = tuple[Array | float, Array | float | None]
 """scale [heads] and shift [heads] (None: no shift)."""
@@ -27,7 +29,7 @@ FREEDIV_SQUARINGS = 5
 @jax.jit
 def multiply_heads(x: Array, y: Array) -> Array:
     """x [batch, heads, n, k] times y [batch, heads, k, m]. By its name an engine knows it, and may lay it out anew."""
-    return x @ y
+    return multiply(x, y)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from .architecture import Architecture
 from .attention import ATTENTIONS, multiply_heads
 from .normalisation import NORMALISATIONS, Observe, ignore
 from .pairs import second_text
+from .products import multiply
 from .relative import score_bias
 
 Array: TypeAlias = jax.Array
@@ -148,7 +149,7 @@ def _within(stage: str, call: Callable[[str, Array], Result]) -> Callable[[str, 
 
 def dense(x: Array, weight: Array, bias: Array) -> Array:
     """x [..., n] times weight [n, m] plus bias [m]: one plain matrix product, whatever the leading dimensions."""
-    rows = x.reshape(-1, x.shape[-1]) @ weight + bias
+    rows = multiply(x.reshape(-1, x.shape[-1]), weight) + bias
     return rows.reshape(*x.shape[:-1], weight.shape[-1])
 
 
@@ -228,7 +229,7 @@ def _embed_one_hot(
     dropout: Dropout = keep,
     observe: Observe = ignore,
 ) -> Array:
-    rows = one_hot.reshape(-1, a.vocabulary) @ p["word"]
+    rows = multiply(one_hot.reshape(-1, a.vocabulary), p["word"])
     rows = rows.reshape(*one_hot.shape[:2], a.embedding_size)
     return _embed_rows(a, folded, p, rows, segment, dropout=dropout, observe=observe)
 
@@ -245,7 +246,7 @@ def _embed_rows(
 ) -> Array:
     batch, length, width = rows.shape
     if "projection" in p:
-        rows = (rows.reshape(-1, width) @ p["projection"]).reshape(batch, length, a.hidden)
+        rows = multiply(rows.reshape(-1, width), p["projection"]).reshape(batch, length, a.hidden)
     x = rows + p["position"][:length]
     if "token_type" in p:
         x = x + p["token_type"][0]

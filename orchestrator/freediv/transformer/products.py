@@ -1,0 +1,54 @@
+"""Matrix products, in full or in half precision."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+
+
+def half_precision() -> AbstractContextManager[None]:
+    """What is traced within takes the operands of its products, and of their gradients, as bfloat16, and adds in
+    float32 (Micikevicius et al. 2018, with bfloat16's exponents, which need no loss scaling).
+
+    Parameters, activations and gradients stay float32. It is for training where a device has units for it, which newer
+    versions of jax than SPU's know to use (Intel's AMX on CPUs, tensor cores on GPUs).
+    """
+    context: AbstractContextManager[None] = jax.default_matmul_precision("bfloat16")
+    return context
+
+
+def multiply(x: Array, y: Array) -> Array:
+    """x [..., n, k] times y [..., k, m], of equal leading dimensions."""
+    # JAX keeps apart what it compiled under another setting.
+    halves = jax.config.jax_default_matmul_precision == "bfloat16"  # type: ignore[attr-defined]
+    return _multiply_halves(x, y) if halves else x @ y
+
+
+@jax.custom_vjp
+def _multiply_halves(x: Array, y: Array) -> Array:
+    return _accumulate(_half(x), _half(y))
+
+
+def _forward(x: Array, y: Array) -> tuple[Array, tuple[Array, Array]]:
+    x, y = _half(x), _half(y)
+    return _accumulate(x, y), (x, y)
+
+
+def _backward(operands: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    (x, y), gradient = operands, _half(gradient)
+    return _accumulate(gradient, y.swapaxes(-1, -2)), _accumulate(x.swapaxes(-1, -2), gradient)
+
+
+_multiply_halves.defvjp(_forward, _backward)
+
+
+def _half(x: Array) -> Array:
+    return x.astype(jnp.bfloat16)
+
+
+def _accumulate(x: Array, y: Array) -> Array:
+    return jnp.matmul(x, y, preferred_element_type=jnp.float32)
