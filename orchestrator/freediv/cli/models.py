@@ -84,6 +84,20 @@ def _command_line() -> str:
     help="Share of activations and attention weights dropped.",
 )
 @click.option("--freeze-embeddings", is_flag=True, help="Keep the word table as it was published.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of the operands of products; bfloat16 for devices that have units for it.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Epochs no better on held-out rows that end the training; the best is kept. 0: all epochs, and the last.",
+)
 @click.option("--hold-out", type=click.FloatRange(0, 0.5), default=0.02, show_default=True, help="Share to measure on.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything that is random.")
 @_SEEDS

@@ -147,12 +147,21 @@ def headroom_section(headroom: Headroom, bounded: bool) -> Section:
 
 
 def training_section(phases: Mapping[str, Trained]) -> Section:
-    """Losses and time."""
+    """Losses and time, and what was judged after each epoch."""
+    judged = any(trained.scores for trained in phases.values())
+    header = [
+        "phase",
+        "epochs",
+        "mean loss of each epoch",
+        "minutes",
+        *(["held-out rows after each"] if judged else []),
+    ]
     rows = []
     for name, trained in phases.items():
-        losses = ", ".join(f"{loss:.4f}" for loss in trained.losses)
-        rows.append([name, str(len(trained.losses)), losses, f"{trained.seconds / 60:.1f}"])
-    return "Training", table(["phase", "epochs", "mean loss of each epoch", "minutes"], rows)
+        losses, scores = (", ".join(f"{value:.4f}" for value in own) for own in (trained.losses, trained.scores))
+        row = [name, str(len(trained.losses)), losses, f"{trained.seconds / 60:.1f}"]
+        rows.append([*row, *([scores] if judged else [])])
+    return "Training", table(header, rows)
 
 
 def provenance_section(provenance: Provenance) -> Section:

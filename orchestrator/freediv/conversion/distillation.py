@@ -98,6 +98,7 @@ class _Distillation:
             architecture.pad_token,
             seed + number - 1,
             partial(_rate, self._recipe.constants, architecture.embedding == "public", last),
+            precision=self._recipe.precision,
         )
         self._done[name] = train(phase, self._model.parameters, constants, self._run)
         self._model = replace(self._model, parameters=self._done[name].parameters)

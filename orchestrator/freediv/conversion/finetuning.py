@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
 import optax
 
+from ..errors import UserError
 from ..transformer import Architecture, Model, Parameters, forward, read_pretrained, write_model
 from .accuracy import Evaluation
 from .attempts import Attempt, attempts_section, best
@@ -30,7 +32,7 @@ from .evaluation import evaluate
 from .output import new_directory, require_new
 from .pairs import as_read, separator_of
 from .run import RunDirectory, file_digest
-from .training import Epoch, Loss, Phase, RandomDropout, Schedule, train
+from .training import Epoch, Loss, NumpyParameters, Phase, Precision, RandomDropout, Schedule, Stopping, train
 from .vocabulary import encode, read_tokenizer
 
 Array = jax.Array
@@ -40,7 +42,8 @@ Array = jax.Array
 class FinetuneSettings:
     """How a teacher is trained; the defaults are a usual choice for BERT-family models of this size.
 
-    `seeds` trainings, from `seed` on, which the rows held out choose between.
+    `seeds` trainings, from `seed` on, which the rows held out choose between. After `patience` epochs without a better
+    one on those rows a training ends, and its best epoch is kept (0: all epochs, and the last).
     """
 
     epochs: int = 3
@@ -52,6 +55,8 @@ class FinetuneSettings:
     dropout: float = 0.1
     weight_decay: float = 0.01
     freeze_embeddings: bool = False
+    precision: Precision = "float32"
+    patience: int = 0
     hold_out: float = 0.02
     seed: int = 0
     seeds: int = 1
@@ -83,6 +88,8 @@ def finetune(
         UserError: `out` is there already, or the pretrained model cannot be read.
     """
     require_new(out)
+    if settings.patience and not settings.hold_out:
+        raise UserError("--patience needs rows to judge by; give --hold-out a share above 0")
     tokenizer = read_tokenizer(pretrained)
     separator = separator_of(tokenizer) if examples.pairs else None
     identity = {
@@ -101,7 +108,9 @@ def finetune(
             as_read(model, dev.texts, dev.source)
         sequences = encode(tokenizer, kept.texts, min(settings.longest, model.architecture.positions))
         with RunDirectory(run_path / f"seed-{seed}", identity | {"settings": asdict(own)}) as run:
-            trained = train(_phase(model.architecture, sequences, kept.labels, own), model.parameters, None, run)
+            stopping = Stopping(partial(_accuracy, model, held_out), own.patience) if own.patience else None
+            phase = _phase(model.architecture, sequences, kept.labels, own, stopping)
+            trained = train(phase, model.parameters, None, run)
         model = replace(model, parameters=trained.parameters)
         measured = {
             name: evaluate(model, data, f"evaluate: {name}") if data is not None and len(data) else None
@@ -117,8 +126,17 @@ def finetune(
     return Finetuned(replace(chosen.model, directory=out), chosen.evaluations["held out"], chosen.evaluations["dev"])
 
 
+def _accuracy(model: Model, examples: Examples, parameters: NumpyParameters) -> float:
+    """Of a model with these parameters."""
+    return evaluate(replace(model, parameters=parameters), examples, "evaluate: held out").overall.accuracy
+
+
 def _phase(
-    architecture: Architecture, sequences: list[np.ndarray], labels: np.ndarray | None, settings: FinetuneSettings
+    architecture: Architecture,
+    sequences: list[np.ndarray],
+    labels: np.ndarray | None,
+    settings: FinetuneSettings,
+    stopping: Stopping | None,
 ) -> Phase:
     return Phase(
         name="finetune",
@@ -134,6 +152,8 @@ def _phase(
         pad_token=architecture.pad_token,
         seed=settings.seed,
         rate=lambda stage, name: float(not (settings.freeze_embeddings and name == "word")),
+        stopping=stopping,
+        precision=settings.precision,
     )
 
 

@@ -109,6 +109,10 @@ class Recipe(_Section):
         default=NormsRecipe(epochs=3, learning_rate=2e-4), description="after stage 1, where a norm has no root"
     )
     logits: StageRecipe = Field(default=StageRecipe(epochs=1, learning_rate=5e-5), description="stage 2: its logits")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32",
+        description="of the operands of products in training; bfloat16 for devices that have units for it",
+    )
     weights: Literal["float32", "float16"] = "float16"
     seed: int = Field(default=0, ge=0)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ import numpy as np
 import optax
 
 from ..errors import UserError
-from ..transformer import Parameters
+from ..transformer import Parameters, half_precision
 from .batches import Batch, BatchPlan
 from .progress import Meter
 from .run import RunDirectory
@@ -27,6 +28,7 @@ Loss = Callable[[Parameters, Any, Mapping[str, Array], Array], Array]
 
 The batch has the names of `batch_arrays`, and `progress`, the share of the phase's steps that have been taken.
 """
+Precision = Literal["float32", "bfloat16"]
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 STEPS_BETWEEN_REPORTS = 10
@@ -58,10 +60,22 @@ class Epoch:
 
 
 @dataclass(frozen=True)
+class Stopping:
+    """Early stopping: `score` judges the parameters after each epoch, on rows that are not trained on.
+
+    Training ends when `patience` epochs in a row were no better than the best before them, whose parameters are kept.
+    """
+
+    score: Callable[[NumpyParameters], float]
+    patience: int
+
+
+@dataclass(frozen=True)
 class Phase:
     """One phase of training: what is minimised, over what, and how fast.
 
-    `rate(stage, name)` multiplies a parameter's learning rate; 0 freezes it.
+    `rate(stage, name)` multiplies a parameter's learning rate; 0 freezes it. With `stopping`, it may end early.
+    `precision` is that of the operands of its products.
     """
 
     name: str
@@ -71,15 +85,18 @@ class Phase:
     pad_token: int
     seed: int
     rate: Callable[[str, str], float] = lambda stage, name: 1.0
+    stopping: Stopping | None = None
+    precision: Precision = "float32"
 
 
 @dataclass(frozen=True)
 class Trained:
-    """Parameters after a phase, the mean loss of each epoch, and the seconds that it took."""
+    """Parameters after a phase, the mean loss of each epoch, the seconds that it took, and the scores, if judged."""
 
     parameters: NumpyParameters
     losses: tuple[float, ...]
     seconds: float
+    scores: tuple[float, ...] = ()
 
 
 @dataclass
@@ -90,6 +107,11 @@ class _Record:
     losses: list[float] = field(default_factory=list)
     sum: float = 0.0
     seconds: float = 0.0
+    scores: list[float] = field(default_factory=list)
+
+    def best(self) -> int:
+        """The first epoch of the highest score."""
+        return self.scores.index(max(self.scores))
 
 
 def train(phase: Phase, parameters: Mapping[str, Mapping[str, Any]], constants: Any, run: RunDirectory) -> Trained:
@@ -104,13 +126,16 @@ def train(phase: Phase, parameters: Mapping[str, Mapping[str, Any]], constants: 
     trained, frozen = _partition(phase, parameters)
     finished = run.load(phase.name, trained)
     if finished is None:
-        state, record = _train(phase, trained, (frozen, constants), run)
-        result = jax.tree.map(np.asarray, state[0])
+        with half_precision() if phase.precision == "bfloat16" else contextlib.nullcontext():
+            state, record = _train(phase, trained, (frozen, constants), run)
+        found = run.load(_best(phase), trained) if phase.stopping else None
+        result = jax.tree.map(np.asarray, state[0]) if found is None else found[0]
         run.save(phase.name, result, asdict(record))
         run.remove(_checkpoint(phase))
+        run.remove(_best(phase))
     else:
         result, record = finished[0], _Record(**finished[1])
-    return Trained(_merge(result, frozen), tuple(record.losses), record.seconds)
+    return Trained(_merge(result, frozen), tuple(record.losses), record.seconds, tuple(record.scores))
 
 
 def _train(phase: Phase, parameters: Any, fixed: Any, run: RunDirectory) -> tuple[Any, _Record]:
@@ -129,7 +154,7 @@ def _train(phase: Phase, parameters: Any, fixed: Any, run: RunDirectory) -> tupl
     pending: list[Array] = []
     with Meter(phase.name, total, record.step) as meter:
         try:
-            while record.step < total:
+            while record.step < total and not _enough(phase, record):
                 epoch, index = _locate(phase.epochs, record.step)
                 data = phase.epochs[epoch]
                 batch = data.plan.batch(index, data.sequences, data.targets, phase.pad_token)
@@ -147,7 +172,10 @@ def _train(phase: Phase, parameters: Any, fixed: Any, run: RunDirectory) -> tupl
                         record.losses.append(record.sum / len(data.plan))
                         record.sum = 0.0
                         meter.line(f"{phase.name}: epoch {epoch + 1}/{len(phase.epochs)}  loss {record.losses[-1]:.4f}")
-                    if clock.checkpoint_due():
+                    if epoch_ends and phase.stopping:
+                        _judge(phase, phase.stopping, _merge(state[0], fixed[0]), state[0], record, run)
+                        meter.line(f"{phase.name}: held-out rows  {record.scores[-1]:.4f}")
+                    if clock.checkpoint_due() or (epoch_ends and phase.stopping):
                         run.save(_checkpoint(phase), tuple(state), asdict(record))
         except KeyboardInterrupt:
             _settle(phase, record, pending, clock)
@@ -185,6 +213,25 @@ def _settle(phase: Phase, record: _Record, pending: list[Array], clock: _Clock) 
         raise UserError(f"{phase.name}: the loss is not finite near step {record.step}; lower the learning rate")
     record.sum += sum(values)
     record.seconds += clock.read()
+
+
+def _judge(phase: Phase, stopping: Stopping, parameters: Any, trained: Any, record: _Record, run: RunDirectory) -> None:
+    """Take an epoch's score into the record, and keep what is best so far."""
+    with jax.default_matmul_precision(None):
+        record.scores.append(stopping.score(jax.tree.map(np.asarray, parameters)))
+    if record.best() == len(record.scores) - 1:
+        run.save(_best(phase), trained, {})
+
+
+def _enough(phase: Phase, record: _Record) -> bool:
+    """Whether no epoch was better for as long as it is to be waited for."""
+    if phase.stopping is None or not record.scores:
+        return False
+    return len(record.scores) - 1 - record.best() >= phase.stopping.patience
+
+
+def _best(phase: Phase) -> str:
+    return f"{phase.name}.best"
 
 
 def _checkpoint(phase: Phase) -> str:

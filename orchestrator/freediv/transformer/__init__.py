@@ -15,6 +15,7 @@ from .checkpoint import (
 from .folding import fold
 from .inputs import bucket_for, input_shapes, prepare_inputs
 from .pairs import Text
+from .products import half_precision
 from .stages import Dropout, Parameters, Stage, forward, hidden_states, parameter_shapes, stages
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "convert_functions",
     "fold",
     "forward",
+    "half_precision",
     "hidden_states",
     "initial_constants",
     "initial_parameters",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.experimental import layout
 
 Array = jax.Array
 
@@ -40,7 +42,7 @@ def _forward(x: Array, y: Array) -> tuple[Array, tuple[Array, Array]]:
 
 def _backward(operands: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     (x, y), gradient = operands, _half(gradient)
-    return _accumulate(gradient, y.swapaxes(-1, -2)), _accumulate(x.swapaxes(-1, -2), gradient)
+    return _accumulate(gradient, y.swapaxes(-1, -2)), _accumulate(_transposed(x), gradient)
 
 
 _multiply_halves.defvjp(_forward, _backward)
@@ -48,6 +50,16 @@ _multiply_halves.defvjp(_forward, _backward)
 
 def _half(x: Array) -> Array:
     return x.astype(jnp.bfloat16)
+
+
+def _transposed(x: Array) -> Array:
+    """With its rows one after another in memory, where XLA takes them to a CPU's matrix units. SPU's jax cannot ask."""
+    turned = x.swapaxes(-1, -2)
+    if not hasattr(layout, "with_layout_constraint"):
+        return turned
+    newer: Any = layout
+    in_order: Array = newer.with_layout_constraint(turned, newer.Layout(tuple(range(x.ndim))))
+    return in_order
 
 
 def _accumulate(x: Array, y: Array) -> Array:

@@ -1,0 +1,123 @@
+"""The training loop: what a step is, and when training ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from freediv.conversion.batches import plan_batches
+from freediv.conversion.run import RunDirectory
+from freediv.conversion.training import Epoch, NumpyParameters, Phase, Schedule, Stopping, Trained, train
+
+from .conftest import Task, freediv
+
+LENGTH = 4
+RATE = 0.01
+
+
+def regression(parameters: Mapping[str, Any], constants: Any, batch: Mapping[str, jax.Array], key: jax.Array) -> Any:
+    """A line through the first token's number."""
+    x = batch["token_ids"][:, 0] / 10.0
+    error = parameters["line"]["slope"] * x + parameters["line"]["offset"] - batch["targets"]
+    return jnp.sum(jnp.square(error) * batch["weight"]) / jnp.sum(batch["weight"])
+
+
+def phase(rows_per_batch: int, epochs: int, **schedule: Any) -> Phase:
+    """Eight rows, in their order."""
+    numbers = np.arange(8)
+    sequences = [np.full(LENGTH, number) for number in numbers]
+    plan = plan_batches([LENGTH] * 8, tokens_per_batch=LENGTH * rows_per_batch)
+    targets = (0.3 * numbers + 1).astype(np.float32)
+    chosen = Schedule(**({"learning_rate": RATE, "warmup_steps": 1, "weight_decay": 0.0} | schedule))
+    return Phase("line", regression, (Epoch(sequences, targets, plan),) * epochs, chosen, pad_token=0, seed=0)
+
+
+def trained(phase: Phase, directory: Path) -> Trained:
+    start = {"line": {"slope": np.zeros((), np.float32), "offset": np.zeros((), np.float32)}}
+    with RunDirectory(directory, {}) as run:
+        return train(phase, start, None, run)
+
+
+def test_a_step_of_accumulated_batches_is_the_step_of_one_large_batch(tmp_path: Path) -> None:
+    large = trained(phase(8, 6), tmp_path / "large").parameters["line"]
+    small = trained(phase(2, 6, accumulate=4), tmp_path / "small").parameters["line"]
+    assert large["slope"] > RATE
+    for name, value in large.items():
+        assert small[name] == pytest.approx(value, rel=1e-5)
+
+
+class Judge:
+    """Gives scores that were decided beforehand, and remembers what it was shown."""
+
+    def __init__(self, *scores: float) -> None:
+        self.scores = scores
+        self.shown: list[NumpyParameters] = []
+
+    def __call__(self, parameters: NumpyParameters) -> float:
+        self.shown.append(parameters)
+        return self.scores[len(self.shown) - 1]
+
+
+@pytest.mark.parametrize(
+    ("scores", "patience", "seen", "kept"),
+    [
+        ((0.5, 0.8, 0.7, 0.7, 0.9), 2, 4, 1),
+        ((0.5, 0.8, 0.8, 0.8, 0.7), 3, 5, 1),
+        ((0.5, 0.6, 0.7, 0.8, 0.9), 1, 5, 4),
+    ],
+)
+def test_training_ends_early_with_the_best_epoch(
+    tmp_path: Path, scores: tuple[float, ...], patience: int, seen: int, kept: int
+) -> None:
+    judge = Judge(*scores)
+    found = trained(replace(phase(2, 5), stopping=Stopping(judge, patience)), tmp_path)
+    assert found.scores == scores[:seen]
+    assert len(found.losses) == seen
+    assert found.parameters == judge.shown[kept]
+    assert not list(tmp_path.glob("*.best*"))
+
+
+class PowerCut(Exception):  # noqa: N818 (an event, not a mistake)
+    pass
+
+
+def test_a_training_cut_while_it_is_judged_ends_like_one_that_was_not(tmp_path: Path) -> None:
+    scores = (0.5, 0.8, 0.7, 0.6, 0.9)
+    whole = trained(replace(phase(2, 5), stopping=Stopping(Judge(*scores), 2)), tmp_path / "whole")
+    left = list(scores)
+
+    def dying(parameters: NumpyParameters) -> float:
+        if len(left) == 2:
+            raise PowerCut
+        return left.pop(0)
+
+    with pytest.raises(PowerCut):
+        trained(replace(phase(2, 5), stopping=Stopping(dying, 2)), tmp_path / "cut")
+    rest = trained(replace(phase(2, 5), stopping=Stopping(Judge(*scores[3:]), 2)), tmp_path / "cut")
+    assert rest.scores == whole.scores == scores[:4]
+    assert rest.parameters == whole.parameters
+
+
+def test_patience_needs_rows_to_judge_by(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--data", task.train, "--patience", "1", "--hold-out", "0", "-o", tmp_path / "out"]
+    assert freediv(monkeypatch, "finetune", task.pretrained, *arguments) == 2
+    assert "--hold-out" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_teacher_in_half_precision_that_stops_early_says_so_in_its_card(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--data", task.train, "--precision", "bfloat16", "--patience", "1", "--epochs", "30"]
+    assert freediv(monkeypatch, "finetune", task.pretrained, *arguments, "-o", tmp_path / "out") == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "precision: bfloat16" in card
+    assert "held-out rows after each" in card
