@@ -28,9 +28,9 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def whole(cluster: Cluster, tiny_model: Path) -> int:
-    """Bytes of an upload from the beginning; every tiny model takes as many."""
-    loading = load(cluster.folder("model-owner"), tiny_model)
+def whole(cluster: Cluster, tmp_path: Path) -> int:
+    """Bytes of an upload from the beginning; every tiny model takes as many, and nobody has begun to send this one."""
+    loading = load(cluster.folder("model-owner"), make_tiny_model(tmp_path / "whole", seed=6))
     assert loading.held == 0
     return loading.upload_bytes
 

@@ -196,6 +196,7 @@ def _truncate(directory):
     ("damage", "message"),
     [
         (_break_config(model_type="gpt2"), "model_type is 'gpt2'"),
+        (_break_config(model_type=["bert"]), r"model_type is \['bert'\]"),
         (_break_config(hidden_size=None), "hidden_size is missing"),
         (_break_config(hidden_act="swish"), "hidden_act 'swish' is not known"),
         (_break_config(num_attention_heads=3), "not a multiple of heads"),

@@ -213,10 +213,11 @@ def _read_config(directory: Path) -> dict[str, Any]:
 
 def _architecture(directory: Path, config: dict[str, Any]) -> tuple[Architecture, Certificate]:
     where = directory / "config.json"
-    if config.get("model_type") not in FAMILIES:
+    family = config.get("model_type")
+    if not isinstance(family, str) or family not in FAMILIES:
         known = " and ".join(repr(name) for name in FAMILIES)
-        raise UserError(f"{where}: model_type is {config.get('model_type')!r}; freediv reads {known}")
-    kind = FAMILIES[config["model_type"]]
+        raise UserError(f"{where}: model_type is {family!r}; freediv reads {known}")
+    kind = FAMILIES[family]
     activation = config.get("hidden_act", "gelu")
     if not isinstance(activation, str) or activation not in _ACTIVATION_NAMES:
         raise UserError(f"{where}: hidden_act {activation!r} is not known; known: {', '.join(_ACTIVATION_NAMES)}")
