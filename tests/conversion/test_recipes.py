@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from freediv.conversion.batches import plan_batches
 from freediv.conversion.calibration import calibrate
-from freediv.conversion.distillation import distil, replaced_so_far, with_roots
+from freediv.conversion.distillation import _epochs, distil, replaced_so_far, with_roots
 from freediv.conversion.headroom import measure_headroom
-from freediv.conversion.recipe import ProgressiveRecipe, Recipe, read_recipe
+from freediv.conversion.recipe import DataRecipe, ProgressiveRecipe, Recipe, StageRecipe, read_recipe
 from freediv.conversion.replacement import Student, make_student
 from freediv.conversion.run import RunDirectory
 from freediv.conversion.training import Trained
@@ -63,7 +63,7 @@ def test_every_shipped_recipe_trains(path: Path, tmp_path: Path) -> None:
     recipe = small(read_recipe(path))
     assert recipe.name == path.stem
     no_roots = not recipe.bounded(make_teacher().architecture)
-    assert no_roots == ("no-roots" in path.stem)
+    assert no_roots == ("roots" in path.stem)
     if not no_roots:  # the last stage is the same for all others, and tested elsewhere
         recipe = small(recipe, logits={"epochs": 0, "learning_rate": 1e-3})
     student, model, done = trained(recipe, tmp_path, make_teacher())
@@ -131,3 +131,10 @@ def test_a_student_that_nothing_bounds_is_written_and_served_only_when_asked_for
     with pytest.raises(UserError, match="a norm without a root bounds nothing"):
         prepare_offer(student)
     assert prepare_offer(student, without_headroom=True).parameters
+
+
+def test_few_rows_are_gone_through_as_often_as_an_epoch_asks_for() -> None:
+    stage = StageRecipe(epochs=2, rows=160, learning_rate=1e-3)
+    data = DataRecipe(long_share=0.0, longest=32, tokens_per_batch=160, shapes=1)
+    seen = [group[0] for rows in _epochs(SEQUENCES, None, data, stage, (0, 1)) for group in rows.groups]
+    assert sorted(np.bincount(seen)) == [5] * len(SEQUENCES)

@@ -154,8 +154,10 @@ class _Rows:
 def _epochs(
     sequences: Sequence[np.ndarray], separator: int | None, data: DataRecipe, stage: StageRecipe, seed: tuple[int, int]
 ) -> tuple[_Rows, ...]:
-    """Epochs of `stage.rows` single rows, other ones until all are used, and of long sequences made of them."""
-    count = min(stage.rows or len(sequences), len(sequences))
+    """Epochs of `stage.rows` single rows, other ones until all are used and then from the first, and of long sequences
+    made of them.
+    """
+    count = stage.rows or len(sequences)
     order = np.random.default_rng(seed).permutation(len(sequences))
     found: list[_Rows] = []
     pad_to: np.ndarray | None = None

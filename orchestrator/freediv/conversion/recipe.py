@@ -54,7 +54,11 @@ class StageRecipe(_Section):
     """One stage of distillation; AdamW with linear warm-up and decay."""
 
     epochs: int = Field(default=1, ge=0)
-    rows: int | None = Field(default=None, ge=8, description="rows of each epoch, other ones each time; none: all")
+    rows: int | None = Field(
+        default=None,
+        ge=8,
+        description="rows of each epoch, other ones each time, and again where they are few; none: all",
+    )
     learning_rate: float = Field(gt=0)
     warmup_steps: int = Field(default=60, ge=1)
     weight_decay: float = Field(default=0.01, ge=0)
