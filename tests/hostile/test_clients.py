@@ -6,8 +6,11 @@ import asyncio
 import hashlib
 import secrets
 import shutil
+import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +42,16 @@ def attempt(cluster: Cluster, act: Callable[[Sender], Awaitable[T]]) -> T:
             return await act(await sender(stack, cluster))
 
     return asyncio.run(run())
+
+
+def connect(host: str, port: int, *, hang_up: bool) -> None:
+    """As a stranger: with a handshake that has no certificate, or none at all."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    with suppress(OSError), socket.create_connection((host, port), timeout=5) as plain:
+        if not hang_up:
+            context.wrap_socket(plain).close()
 
 
 @contextmanager
@@ -321,3 +334,9 @@ def test_no_error_and_no_log_repeats_a_share(cluster: Cluster, expected_labels: 
         for code, why in attempt(cluster, act):
             assert code == grpc.StatusCode.INVALID_ARGUMENT
             assert MARK.decode() not in why
+
+
+def test_thousands_of_connections_at_once_end_no_party(cluster: Cluster, expected_labels: list[str]) -> None:
+    with unharmed(cluster, expected_labels), ThreadPoolExecutor(12) as strangers:
+        for party in cluster.topology.parties:
+            strangers.map(lambda n, to=party: connect(to.host, to.grpc_port, hang_up=n % 3 == 0), range(3000))

@@ -73,10 +73,18 @@ class Credentials:
 
     def for_server(self) -> grpc.ServerCredentials:
         """For a server that asks every client for a certificate of the cluster."""
-        first = self.current()
+        shown = self.current()
+
+        def renewed() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal shown
+            before, shown = shown, self.current()
+            # None where nothing is new: gRPC frees what it replaces while other threads' handshakes may read it
+            # (ssl_server_security_connector), and a party that replaced it at every connection died of some hundred.
+            return None if shown is before else shown.server_configuration()
+
         return grpc.dynamic_ssl_server_credentials(
-            first.server_configuration(),
-            lambda: self.current().server_configuration(),
+            shown.server_configuration(),
+            renewed,  # type: ignore[arg-type]  # the stubs do not know that it may return None
             require_client_authentication=True,
         )
 
