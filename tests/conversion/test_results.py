@@ -71,4 +71,7 @@ def test_results_are_one_row_a_model_with_what_the_cards_say(
     assert freediv(monkeypatch, "results", card, "demo", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert [one["model"] for one in found] == ["model", "demo"]
+    aside = shutil.copy(card / "README.md", card.parent / "aside.md")
+    assert freediv(monkeypatch, "results", aside, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == [found[0] | {"model": "aside"}]
     assert freediv(monkeypatch, "results", card.parent) == 2

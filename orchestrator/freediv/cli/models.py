@@ -375,7 +375,8 @@ def headroom(
 def results(models: tuple[Path, ...], markdown: bool, as_json: bool) -> None:
     """Models side by side, by their cards: accuracy before and after distillation, secure, cost per layer, training.
 
-    `finetune` and `convert` write the cards; `evaluate --secure DIR --card` and `bench model MODEL --card` add to them.
+    MODEL is a directory, or a card that was put aside. `finetune` and `convert` write the cards; `evaluate --secure DIR
+    --card` and `bench model MODEL --card` add to them.
 
     \b
     Example:  freediv results teacher student-a student-b --markdown
@@ -384,7 +385,8 @@ def results(models: tuple[Path, ...], markdown: bool, as_json: bool) -> None:
     from ..conversion.results import COLUMNS, read_result, rows
     from ..transformer import resolve_model
 
-    found = [read_result(resolve_model(model).resolve().name, resolve_model(model)) for model in models]
+    chosen = [(m.stem, m) if m.is_file() else (resolve_model(m).resolve().name, resolve_model(m)) for m in models]
+    found = [read_result(name, model) for name, model in chosen]
     if as_json:
         click.echo(json.dumps([one.to_dict() for one in found], indent=2))
         return

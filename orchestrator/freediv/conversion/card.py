@@ -41,13 +41,15 @@ def render_card(title: str, summary: Mapping[str, Any], sections: Iterable[Secti
     return f"---\n{front}---\n\n# {title}\n{body}"
 
 
-def read_card(directory: Path) -> dict[str, Any]:
+def read_card(model: Path) -> dict[str, Any]:
     """What a model's card says to programs: its front matter under `freediv`, with an accuracy at least.
+
+    `model` is a directory, or a card by itself.
 
     Raises:
         UserError: there is no such card.
     """
-    path = directory / "README.md"
+    path = model if model.is_file() else model / "README.md"
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8").split("---\n")[1])["freediv"]
         own_accuracy(found)

@@ -17,7 +17,7 @@ class Result:
     """One model; None where its card does not say it.
 
     Attributes:
-        model: its directory's name.
+        model: its directory's or its card's name.
         kind: `teacher` or the recipe's name.
         teacher, before, accuracy, secure: correct and all, on dev (or on held-out rows, as `data` says): of its
             teacher, of itself before distillation, after it, and through running parties.
@@ -53,13 +53,13 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def read_result(name: str, directory: Path) -> Result:
-    """A model's result by its card.
+def read_result(name: str, model: Path) -> Result:
+    """A model's result by its card, in its directory or by itself.
 
     Raises:
         UserError: it has none.
     """
-    card = read_card(directory)
+    card = read_card(model)
     data = "dev" if card["accuracy"].get("dev") else "held out"
     measured = card["accuracy"][data]
     own = own_accuracy(card)
