@@ -16,7 +16,7 @@ _COMMANDS = {
     "convert": "models",
     "evaluate": "models",
     "headroom": "models",
-    "results": "models",
+    "results": "results",
     "bench": "bench",
     "images": "images",
     "render": "deployment",

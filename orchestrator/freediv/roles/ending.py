@@ -15,7 +15,7 @@ class Ending:
     """The status that a party ended a call with; `error` is None while the call lasts, and where it went well.
 
     Without it an owner who is still writing would mostly read INTERNAL: when a write fails because the party has ended
-    the call, grpc.aio puts that in place of the party's status, words and metadata (grpc issue 36066). A callback
+    the call, grpc.aio puts that in place of the party's status, words and metadata, a known fault of it. A callback
     hears the status before.
     """
 
