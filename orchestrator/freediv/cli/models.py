@@ -1,4 +1,4 @@
-"""`freediv finetune`, `convert` and `evaluate`: making a model, and measuring it."""
+"""`freediv finetune`, `convert`, `evaluate` and `headroom`: making a model, and measuring it."""
 
 from __future__ import annotations
 
