@@ -14,6 +14,7 @@ import pytest
 from freediv.conversion.batches import plan_batches
 from freediv.conversion.run import RunDirectory
 from freediv.conversion.training import Epoch, NumpyParameters, Phase, Schedule, Stopping, Trained, train
+from freediv.transformer.products import multiply
 
 from .conftest import Task, freediv
 
@@ -87,21 +88,37 @@ class PowerCut(Exception):  # noqa: N818 (an event, not a mistake)
     pass
 
 
-def test_a_training_cut_while_it_is_judged_ends_like_one_that_was_not(tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", [PowerCut, KeyboardInterrupt])
+def test_a_training_cut_while_it_is_judged_ends_like_one_that_was_not(tmp_path: Path, end: type[BaseException]) -> None:
     scores = (0.5, 0.8, 0.7, 0.6, 0.9)
     whole = trained(replace(phase(2, 5), stopping=Stopping(Judge(*scores), 2)), tmp_path / "whole")
     left = list(scores)
 
     def dying(parameters: NumpyParameters) -> float:
         if len(left) == 2:
-            raise PowerCut
+            raise end
         return left.pop(0)
 
-    with pytest.raises(PowerCut):
+    with pytest.raises(end):
         trained(replace(phase(2, 5), stopping=Stopping(dying, 2)), tmp_path / "cut")
     rest = trained(replace(phase(2, 5), stopping=Stopping(Judge(*scores[3:]), 2)), tmp_path / "cut")
     assert rest.scores == whole.scores == scores[:4]
+    assert len(rest.losses) == len(whole.losses)
     assert rest.parameters == whole.parameters
+
+
+def test_a_phase_multiplies_in_its_own_precision(tmp_path: Path) -> None:
+    seen = []
+
+    def loss(parameters: Mapping[str, Any], constants: Any, batch: Mapping[str, jax.Array], key: jax.Array) -> Any:
+        numbers = batch["token_ids"][:, :1] / 10.0
+        text = str(jax.make_jaxpr(multiply)(numbers, parameters["line"]["slope"].reshape(1, 1)))
+        seen.append("bf16" in text)
+        return regression(parameters, constants, batch, key)
+
+    for precision in ("float32", "bfloat16"):
+        trained(replace(phase(8, 1), loss=loss, precision=precision), tmp_path / precision)
+    assert seen == [False, True]
 
 
 def test_patience_needs_rows_to_judge_by(

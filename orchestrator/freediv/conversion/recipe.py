@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..transformer import Architecture, LayerFunctions
 from ..yaml_file import read_yaml
+from .training import Precision
 
 
 class _Section(BaseModel):
@@ -113,7 +114,7 @@ class Recipe(_Section):
         default=NormsRecipe(epochs=3, learning_rate=2e-4), description="after stage 1, where a norm has no root"
     )
     logits: StageRecipe = Field(default=StageRecipe(epochs=1, learning_rate=5e-5), description="stage 2: its logits")
-    precision: Literal["float32", "bfloat16"] = Field(
+    precision: Precision = Field(
         default="float32",
         description="of the operands of products in training; bfloat16 for devices that have units for it",
     )

@@ -126,8 +126,7 @@ def train(phase: Phase, parameters: Mapping[str, Mapping[str, Any]], constants: 
     trained, frozen = _partition(phase, parameters)
     finished = run.load(phase.name, trained)
     if finished is None:
-        with half_precision() if phase.precision == "bfloat16" else contextlib.nullcontext():
-            state, record = _train(phase, trained, (frozen, constants), run)
+        state, record = _train(phase, trained, (frozen, constants), run)
         found = run.load(_best(phase), trained) if phase.stopping else None
         result = jax.tree.map(np.asarray, state[0]) if found is None else found[0]
         run.save(phase.name, result, asdict(record))
@@ -147,11 +146,12 @@ def _train(phase: Phase, parameters: Any, fixed: Any, run: RunDirectory) -> tupl
     found = run.load(_checkpoint(phase), state)
     if found is not None:
         state, record = jax.tree.map(jnp.asarray, found[0]), _Record(**found[1])
-    step = _step(phase.loss, optimiser)
+    step = _step(phase, optimiser)
     fixed = jax.device_put(fixed)
     key = jax.random.key(phase.seed)
     clock = _Clock()
     pending: list[Array] = []
+    _judge(phase, state[0], fixed[0], record, run)  # an epoch that was cut off when it was judged
     with Meter(phase.name, total, record.step) as meter:
         try:
             while record.step < total and not _enough(phase, record):
@@ -172,8 +172,8 @@ def _train(phase: Phase, parameters: Any, fixed: Any, run: RunDirectory) -> tupl
                         record.losses.append(record.sum / len(data.plan))
                         record.sum = 0.0
                         meter.line(f"{phase.name}: epoch {epoch + 1}/{len(phase.epochs)}  loss {record.losses[-1]:.4f}")
+                    _judge(phase, state[0], fixed[0], record, run)
                     if epoch_ends and phase.stopping:
-                        _judge(phase, phase.stopping, _merge(state[0], fixed[0]), state[0], record, run)
                         meter.line(f"{phase.name}: held-out rows  {record.scores[-1]:.4f}")
                     if clock.checkpoint_due() or (epoch_ends and phase.stopping):
                         run.save(_checkpoint(phase), tuple(state), asdict(record))
@@ -215,10 +215,11 @@ def _settle(phase: Phase, record: _Record, pending: list[Array], clock: _Clock) 
     record.seconds += clock.read()
 
 
-def _judge(phase: Phase, stopping: Stopping, parameters: Any, trained: Any, record: _Record, run: RunDirectory) -> None:
-    """Take an epoch's score into the record, and keep what is best so far."""
-    with jax.default_matmul_precision(None):
-        record.scores.append(stopping.score(jax.tree.map(np.asarray, parameters)))
+def _judge(phase: Phase, trained: Any, frozen: Any, record: _Record, run: RunDirectory) -> None:
+    """Take the score of an epoch that has none yet into the record, and keep what is best so far."""
+    if phase.stopping is None or len(record.scores) == len(record.losses):
+        return
+    record.scores.append(phase.stopping.score(jax.tree.map(np.asarray, _merge(trained, frozen))))
     if record.best() == len(record.scores) - 1:
         run.save(_best(phase), trained, {})
 
@@ -302,15 +303,16 @@ def _optimiser(phase: Phase, parameters: Any, total: int) -> Any:
     return optimiser if schedule.accumulate == 1 else optax.MultiSteps(optimiser, schedule.accumulate)
 
 
-def _step(loss: Loss, optimiser: Any) -> Any:
+def _step(phase: Phase, optimiser: Any) -> Any:
     @partial(jax.jit, donate_argnums=(0, 1))
     def step(parameters: Parameters, state: Any, fixed: Any, batch: Mapping[str, Array], key: Array) -> Any:
         frozen, constants = fixed
 
         def of_trained(trained: Parameters) -> Array:
-            return loss(_merge(trained, frozen), constants, batch, key)
+            return phase.loss(_merge(trained, frozen), constants, batch, key)
 
-        value, gradient = jax.value_and_grad(of_trained)(parameters)
+        with half_precision() if phase.precision == "bfloat16" else contextlib.nullcontext():
+            value, gradient = jax.value_and_grad(of_trained)(parameters)
         updates, state = optimiser.update(gradient, state, parameters)
         return optax.apply_updates(parameters, updates), state, value
 
