@@ -32,6 +32,7 @@ from .data import Examples, split_off
 from .distillation import distil
 from .evaluation import logits_of
 from .headroom import Headroom, measure_headroom
+from .holding_out import hold_out
 from .output import new_directory, require_new
 from .pairs import as_read
 from .recipe import Recipe
@@ -93,7 +94,7 @@ def convert(
             raise UserError(f"{data.source}: {count} labels, the teacher knows {teacher.architecture.labels}")
     if dev is not None:
         as_read(replace(teacher, plain=False), dev.texts, dev.source)
-    kept, held_out = split_off(examples, recipe.data.hold_out, recipe.seed)
+    kept, held_out = hold_out(examples, recipe.data.hold_out, recipe.seed)
     if recipe.data.rows is not None and recipe.data.rows < len(kept):
         kept, _ = split_off(kept, 1 - recipe.data.rows / len(kept), recipe.seed)
     if not allow_overflow and not recipe.bounded(teacher.architecture):

@@ -27,8 +27,9 @@ from .card import (
     training_section,
     versions_section,
 )  # fmt: skip
-from .data import Examples, split_off
+from .data import Examples
 from .evaluation import evaluate
+from .holding_out import hold_out
 from .output import new_directory, require_new
 from .pairs import as_read, separator_of
 from .run import RunDirectory, file_digest
@@ -98,7 +99,7 @@ def finetune(
         "data": examples.digest,
         "split": settings.seed,
     }
-    kept, held_out = split_off(examples, settings.hold_out, settings.seed)
+    kept, held_out = hold_out(examples, settings.hold_out, settings.seed)
     attempts = []
     for seed in range(settings.seed, settings.seed + settings.seeds):
         own = replace(settings, seed=seed, seeds=1)

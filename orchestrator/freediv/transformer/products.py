@@ -42,7 +42,7 @@ def _forward(x: Array, y: Array) -> tuple[Array, tuple[Array, Array]]:
 
 def _backward(operands: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
     (x, y), gradient = operands, _half(gradient)
-    return _accumulate(gradient, y.swapaxes(-1, -2)), _accumulate(_transposed(x), gradient)
+    return _accumulate(gradient, _transposed(y)), _accumulate(_transposed(x), gradient)
 
 
 _multiply_halves.defvjp(_forward, _backward)
