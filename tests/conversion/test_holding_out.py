@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
-
 from freediv.conversion.data import Examples
 from freediv.conversion.holding_out import containing_rows, hold_out
 from freediv.transformer import Text
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 def examples(*texts: Text) -> Examples:

@@ -53,6 +53,16 @@ def test_a_step_of_accumulated_batches_is_the_step_of_one_large_batch(tmp_path: 
         assert small[name] == pytest.approx(value, rel=1e-5)
 
 
+def test_the_learning_rate_warms_up_and_decays_by_steps_not_by_batches() -> None:
+    schedule = Schedule(1.0, warmup_steps=4)
+    rates = [schedule.rate(batch, 44) for batch in range(44)]
+    assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert rates[5:] == pytest.approx([1 - number / 40 for number in range(1, 40)])
+    twice = replace(schedule, warmup_steps=8, accumulate=2)
+    assert [twice.rate(batch, 88) for batch in range(88)] == [rate for rate in rates for _ in range(2)]
+    assert replace(schedule, warmup_steps=1000).rate(0, 44) == 0.25
+
+
 class Judge:
     """Gives scores that were decided beforehand, and remembers what it was shown."""
 

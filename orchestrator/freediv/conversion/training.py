@@ -49,6 +49,13 @@ class Schedule:
     beta2: float = 0.98
     accumulate: int = 1
 
+    def rate(self, batch: int, batches: int) -> float:
+        """The learning rate of the step that a batch belongs to; batches count from 0 to `batches` - 1."""
+        step, steps = batch // self.accumulate, max(1, batches // self.accumulate)
+        warmup = min(max(1, self.warmup_steps // self.accumulate), max(1, steps // 10))
+        share = (step + 1) / warmup if step < warmup else (steps - step) / max(1, steps - warmup)
+        return self.learning_rate * max(0.0, share)
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -140,7 +147,7 @@ def train(phase: Phase, parameters: Mapping[str, Mapping[str, Any]], constants: 
 def _train(phase: Phase, parameters: Any, fixed: Any, run: RunDirectory) -> tuple[Any, _Record]:
     """Optimiser state and parameters after the last step, from the checkpoint if there is one."""
     total = sum(len(epoch.plan) for epoch in phase.epochs)
-    optimiser = _optimiser(phase, parameters, total)
+    optimiser = _optimiser(phase, parameters)
     parameters = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), parameters)  # a copy, which the step donates
     state, record = (parameters, optimiser.init(parameters)), _Record()
     found = run.load(_checkpoint(phase), state)
@@ -159,7 +166,8 @@ def _train(phase: Phase, parameters: Any, fixed: Any, run: RunDirectory) -> tupl
                 data = phase.epochs[epoch]
                 batch = data.plan.batch(index, data.sequences, data.targets, phase.pad_token)
                 arrays = batch_arrays(batch) | {"progress": np.float32(record.step / total)}
-                *state, loss = step(*state, fixed, arrays, jax.random.fold_in(key, record.step))
+                rate = np.float32(phase.schedule.rate(record.step, total))
+                *state, loss = step(*state, fixed, arrays, rate, jax.random.fold_in(key, record.step))
                 record.step += 1
                 pending.append(loss)
                 clock.tokens += batch.tokens
@@ -276,17 +284,9 @@ def _merge(trained: Any, frozen: Any) -> Any:
     return {stage: own | frozen[stage] for stage, own in trained.items()}
 
 
-def _optimiser(phase: Phase, parameters: Any, total: int) -> Any:
+def _optimiser(phase: Phase, parameters: Any) -> Any:
+    """The schedule's optimiser, for a learning rate of 1."""
     schedule = phase.schedule
-    total = max(1, total // schedule.accumulate)
-    warmup = min(max(1, schedule.warmup_steps // schedule.accumulate), max(1, total // 10))
-    learning_rate = optax.join_schedules(
-        [
-            optax.linear_schedule(schedule.learning_rate / warmup, schedule.learning_rate, warmup),
-            optax.linear_schedule(schedule.learning_rate, 0.0, max(1, total - warmup)),
-        ],
-        [warmup],
-    )
     rates = {stage: {name: float(phase.rate(stage, name)) for name in own} for stage, own in parameters.items()}
     decays = {stage: {name: leaf.ndim > 1 for name, leaf in own.items()} for stage, own in parameters.items()}
 
@@ -298,14 +298,16 @@ def _optimiser(phase: Phase, parameters: Any, total: int) -> Any:
         optax.scale_by_adam(schedule.beta1, schedule.beta2),
         optax.add_decayed_weights(schedule.weight_decay, decays),
         optax.stateless(lambda updates, _: scaled(updates)),
-        optax.scale_by_learning_rate(learning_rate),
+        optax.scale(-1.0),
     )
     return optimiser if schedule.accumulate == 1 else optax.MultiSteps(optimiser, schedule.accumulate)
 
 
 def _step(phase: Phase, optimiser: Any) -> Any:
     @partial(jax.jit, donate_argnums=(0, 1))
-    def step(parameters: Parameters, state: Any, fixed: Any, batch: Mapping[str, Array], key: Array) -> Any:
+    def step(
+        parameters: Parameters, state: Any, fixed: Any, batch: Mapping[str, Array], rate: Array, key: Array
+    ) -> Any:
         frozen, constants = fixed
 
         def of_trained(trained: Parameters) -> Array:
@@ -314,7 +316,8 @@ def _step(phase: Phase, optimiser: Any) -> Any:
         with half_precision() if phase.precision == "bfloat16" else contextlib.nullcontext():
             value, gradient = jax.value_and_grad(of_trained)(parameters)
         updates, state = optimiser.update(gradient, state, parameters)
-        return optax.apply_updates(parameters, updates), state, value
+        # The rate is an argument, so that runs of another length or seed are the same program.
+        return optax.apply_updates(parameters, optax.tree.scale(rate, updates)), state, value
 
     return step
 
