@@ -98,7 +98,13 @@ def _command_line() -> str:
     show_default=True,
     help="Epochs no better on held-out rows that end the training; the best is kept. 0: all epochs, and the last.",
 )
-@click.option("--hold-out", type=click.FloatRange(0, 0.5), default=0.02, show_default=True, help="Share to measure on.")
+@click.option(
+    "--hold-out",
+    type=click.FloatRange(0, 0.5),
+    default=0.02,
+    show_default=True,
+    help="Share to measure on; a row that is part of another stays with it.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of everything that is random.")
 @_SEEDS
 @click.option("--run", type=_PATH, help="Directory of checkpoints.  [default: OUT.run, removed when done]")

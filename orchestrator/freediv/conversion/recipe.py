@@ -42,7 +42,12 @@ class DataRecipe(_Section):
     """What the student sees."""
 
     rows: int | None = Field(default=None, ge=8, description="at most so many training rows, drawn at random")
-    hold_out: float = Field(default=0.02, ge=0, lt=0.5, description="share of the rows kept aside for measuring")
+    hold_out: float = Field(
+        default=0.02,
+        ge=0,
+        lt=0.5,
+        description="share of the rows kept aside for measuring, with the rows that are parts of them",
+    )
     long_share: float = Field(
         default=0.15, ge=0, le=0.9, description="share of tokens from rows strung together, up to the longest length"
     )
