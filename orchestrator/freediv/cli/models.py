@@ -338,13 +338,15 @@ def headroom(
 ) -> None:
     """Check on any texts that a model's values stay in the ring: every stage's largest magnitude, and its headroom.
 
-    In the ring a value that is too large wraps around, and the answer is wrong without a sign. Exit status 2 if one
-    would. MODEL is run as a secure run would, in plaintext.
+    Beside it what no text can exceed while the stages before stay in range, where the weights prove that. In the ring
+    a value that is too large wraps around, and the answer is wrong without a sign. Exit status 2 if one would. MODEL is
+    run as a secure run would, in plaintext.
 
     \b
     Example:
       freediv headroom student --data reviews.jsonl --text-column text --length 64 --length 128 --against teacher
     """
+    from ..conversion.bounds import within_the_ring
     from ..conversion.headroom import CAPACITY_BITS, bits_of
     from ..conversion.pairs import as_read
     from ..conversion.range_check import check_range
@@ -364,7 +366,9 @@ def headroom(
                 f"{one.count:,} texts cut at {one.length} pieces: {one.headroom.bits:.1f} bits of headroom{agreement}"
             )
             for stage, largest in one.headroom.largest.items():
-                click.echo(f"  {stage:24} {largest:16,.1f} {bits_of(largest):6.1f} bits")
+                bound = one.bounds[stage]
+                proven = f"   no text exceeds {bound:12,.0f}" if within_the_ring(bound) else ""
+                click.echo(f"  {stage:24} {largest:16,.1f} {bits_of(largest):6.1f} bits{proven}")
     beyond = [(one.length, *item) for one in found for item in one.headroom.largest.items() if bits_of(item[1]) < 0]
     if beyond:
         length, stage, largest = beyond[0]

@@ -16,6 +16,7 @@ import yaml
 from ..errors import UserError
 from ..transformer import Architecture
 from .accuracy import Accuracy, Evaluation, accuracy_of
+from .bounds import within_the_ring
 from .headroom import CAPACITY_BITS, FRACTION_BITS, RING_BITS, Headroom
 from .training import Trained
 
@@ -130,22 +131,26 @@ def agreement_section(agreement: Mapping[int, Accuracy], before: Mapping[int, Ac
     return "Agreement with the teacher", explained + table(["length", "before distillation", "after"], rows)
 
 
-def headroom_section(headroom: Headroom, bounded: bool) -> Section:
-    """Largest magnitudes by stage, and whether norms bound them."""
-    what = (
-        "LayerNorm with its root bounds what follows it"
+def headroom_section(headroom: Headroom, bounds: Mapping[str, float], bounded: bool) -> Section:
+    """Largest magnitudes by stage, what no text can exceed, and whether norms have their roots."""
+    warning = (
+        ""
         if bounded
-        else "**nothing bounds them: a norm has no root, and on other texts values may leave the ring unseen**"
+        else " **A norm has no root, and bounds nothing: on other texts values may leave the ring unseen.**"
     )
     text = (
         f"{headroom.bits:.1f} bits between the largest value seen and the edge of the ring: {RING_BITS} bits, "
         f"{FRACTION_BITS} of them fraction bits, twice that in a product, so that products must stay below "
-        f"2^{CAPACITY_BITS}. Measured, not proven: on rows kept out of the training, on the same strung together up to "
-        f"the longest length, and on random word pieces; {what}.\n\n"
+        f"2^{CAPACITY_BITS}. Seen: on rows kept out of the training, on the same strung together up to the longest "
+        "length, and on random word pieces. Beside it what no text can exceed, hostile ones included, as the weights "
+        "prove while the stages before stay in range; a dash where that lies beyond the ring, and what was seen is all "
+        f"there is.{warning}\n\n"
     )
-    return "Headroom", text + table(
-        ["stage", "largest magnitude"], [[f"`{name}`", f"{value:,.1f}"] for name, value in headroom.largest.items()]
-    )
+    rows = [
+        [f"`{name}`", f"{value:,.1f}", f"{bounds[name]:,.0f}" if within_the_ring(bounds[name]) else "-"]
+        for name, value in headroom.largest.items()
+    ]
+    return "Headroom", text + table(["stage", "largest magnitude", "no text exceeds"], rows)
 
 
 def training_section(phases: Mapping[str, Trained]) -> Section:

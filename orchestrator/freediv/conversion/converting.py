@@ -13,6 +13,7 @@ from ..transformer import Certificate, Model, read_model, write_model
 from .accuracy import Accuracy, Evaluation
 from .attempts import Attempt, attempts_section, best
 from .batches import plan_batches
+from .bounds import stage_bounds
 from .calibration import calibrate
 from .card import (
     Provenance,
@@ -239,7 +240,7 @@ def _card(
             *(accuracy_section(columns[data], title) for data, title in titles.items() if data in columns),
             attempts_section(attempts, chosen),
             agreement_section(chosen.agreement, before.agreement),
-            headroom_section(headroom, model.architecture.bounded),
+            headroom_section(headroom, stage_bounds(model), model.architecture.bounded),
             provenance_section(provenance),
             settings_section("Recipe", recipe.model_dump(mode="json", exclude_none=True)),
             training_section(chosen.phases),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from tokenizers import Encoding, Tokenizer
 
 from ..transformer import Model, Text
 from .accuracy import Accuracy, accuracy_of
+from .bounds import stage_bounds, within_the_ring
 from .evaluation import logits_of
 from .headroom import Headroom, bits_of, measure_headroom
 from .vocabulary import encode, read_tokenizer
@@ -17,11 +18,14 @@ from .vocabulary import encode, read_tokenizer
 
 @dataclass(frozen=True)
 class RangeCheck:
-    """All texts, cut at `length` word pieces: largest magnitudes, and how often the teacher's label is given."""
+    """All texts, cut at `length` word pieces: largest magnitudes, what no text can take them beyond, and how often the
+    teacher's label is given.
+    """
 
     length: int
     count: int
     headroom: Headroom
+    bounds: Mapping[str, float]
     agreement: Accuracy | None
 
     def to_dict(self) -> dict[str, object]:
@@ -30,9 +34,13 @@ class RangeCheck:
             "length": self.length,
             "count": self.count,
             "headroom_bits": self.headroom.bits,
-            "stages": {name: {"largest": top, "bits": bits_of(top)} for name, top in self.headroom.largest.items()},
+            "stages": {name: self._stage(name) for name in self.headroom.largest},
             "agreement": None if self.agreement is None else asdict(self.agreement),
         }
+
+    def _stage(self, name: str) -> dict[str, float | None]:
+        largest, bound = self.headroom.largest[name], self.bounds[name]
+        return {"largest": largest, "bits": bits_of(largest), "bound": bound if within_the_ring(bound) else None}
 
 
 def check_range(model: Model, texts: Sequence[Text], length: int, teacher: Model | None = None) -> RangeCheck:
@@ -46,15 +54,16 @@ def check_range(model: Model, texts: Sequence[Text], length: int, teacher: Model
     length = min(length, model.architecture.buckets[-1])  # parties serve no longer ones
     sequences = encode(tokenizer, texts, length)
     headroom = measure_headroom(model, sequences, f"{length} pieces: range")
+    bounds = stage_bounds(model)
     if teacher is None:
-        return RangeCheck(length, len(texts), headroom, None)
+        return RangeCheck(length, len(texts), headroom, bounds, None)
     assert teacher.directory is not None
     same = encode(
         read_tokenizer(teacher.directory), cut_texts(tokenizer, texts, length), teacher.architecture.positions
     )
     wanted = logits_of(teacher, same, f"{length} pieces: teacher").argmax(-1)
     found = logits_of(model, sequences, f"{length} pieces: labels").argmax(-1)
-    return RangeCheck(length, len(texts), headroom, accuracy_of(int(np.sum(wanted == found)), len(texts)))
+    return RangeCheck(length, len(texts), headroom, bounds, accuracy_of(int(np.sum(wanted == found)), len(texts)))
 
 
 def cut_texts(tokenizer: Tokenizer, texts: Sequence[Text], length: int) -> list[Text]:

@@ -39,6 +39,7 @@ class AttentionFunction:
     `weigh(x [batch, heads, length, length], mask [batch, length])` gives weights of x's shape; with `reads` equal to
     `"mask_over_length"` it is called without a mask, which instead multiplies the value rows and carries 1/L.
     `affine(constants, head_size)` gives scale and shift of the scores; each constant is an array [heads].
+    `sums_to_one` says whether a row's weights are none below zero, and one in all.
     """
 
     name: str
@@ -46,6 +47,7 @@ class AttentionFunction:
     weigh: Callable[[Array, Array | None], Array]
     affine: Callable[[Mapping[str, Array], int], Affine]
     constants: Mapping[str, float] = field(default_factory=dict)
+    sums_to_one: bool = False
 
     @property
     def shifts(self) -> bool:
@@ -142,15 +144,15 @@ def _relu_freediv_affine(constants: Mapping[str, Array], head_size: int) -> Affi
 ATTENTIONS: dict[str, AttentionFunction] = {
     a.name: a
     for a in (
-        AttentionFunction("softmax", "mask", _softmax, _plain),
-        AttentionFunction("2quad", "mask", _quad, _shifted, {"c": 5.0}),
+        AttentionFunction("softmax", "mask", _softmax, _plain, sums_to_one=True),
+        AttentionFunction("2quad", "mask", _quad, _shifted, {"c": 5.0}, sums_to_one=True),
         # Liu et al. 2024, reconstructed: exp as a power, no maximum, no sum; k and L in place of the sum.
         AttentionFunction("softmax-freediv", "mask_over_length", _power, _softmax_freediv_affine, {"log_k": 0.0}),
         # Liu et al. 2024, reconstructed: (k / L) (s + c)^2.
         AttentionFunction("2quad-freediv", "mask_over_length", _square, _quad_freediv_affine, {"log_k": 0.0, "c": 5.0}),
         # (k / L) relu(s): the linear kernel without its sum.
         AttentionFunction("relu-freediv", "mask_over_length", _relu, _relu_freediv_affine, {"log_k": 0.0}),
-        AttentionFunction("softmax-puma", "mask", _softmax_puma, _plain),
+        AttentionFunction("softmax-puma", "mask", _softmax_puma, _plain, sums_to_one=True),
         AttentionFunction("2quad-goldschmidt", "mask", _quad_goldschmidt, _shifted, {"c": 5.0}),
         # The scores themselves: no attention function at all, the floor that benchmarks measure against.
         AttentionFunction("none", "nothing", lambda x, mask: x, _plain),
