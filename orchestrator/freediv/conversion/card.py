@@ -136,7 +136,7 @@ def headroom_section(headroom: Headroom, bounds: Mapping[str, float], bounded: b
     warning = (
         ""
         if bounded
-        else " **A norm has no root, and bounds nothing: on other texts values may leave the ring unseen.**"
+        else " **A norm has no root: nothing bounds them, and on other texts values may leave the ring unseen.**"
     )
     text = (
         f"{headroom.bits:.1f} bits between the largest value seen and the edge of the ring: {RING_BITS} bits, "

@@ -34,10 +34,7 @@ def rootless_loss(student: Architecture, teacher: Architecture, anneal: float, p
 
     def loss(parameters: Parameters, constants: Any, batch: Mapping[str, Array], key: Array) -> Array:
         seen: dict[str, Array] = {}
-        a = jnp.minimum(1.0, batch["progress"] / anneal)
-        annealed = {
-            stage: own | {"norm.anneal": a} if "norm.log_g" in own else own for stage, own in parameters.items()
-        }
+        annealed = _annealed(parameters, jnp.minimum(1.0, batch["progress"] / anneal))
         found, _ = hidden_states(student, annealed, _inputs(batch), observe=seen.__setitem__)
         errors = [jnp.mean(jnp.log1p(jnp.square(f - w)), axis=-1) for f, w in _beside(found, teacher, constants, batch)]
         total = sum((_over_real(error, batch) for error in errors), jnp.zeros(()))
@@ -54,13 +51,20 @@ def logit_loss(student: Architecture, penalty: float = 0.0) -> Loss:
 
     def loss(parameters: Parameters, constants: None, batch: Mapping[str, Array], key: Array) -> Array:
         seen: dict[str, Array] = {}
-        _, logits = hidden_states(student, parameters, _inputs(batch), observe=seen.__setitem__)
+        _, logits = hidden_states(
+            student, _annealed(parameters, jnp.ones(())), _inputs(batch), observe=seen.__setitem__
+        )
         wanted = jax.nn.log_softmax(batch["targets"])
         each = jnp.sum(jnp.exp(wanted) * (wanted - jax.nn.log_softmax(logits)), axis=-1)
         mean = jnp.sum(each * batch["weight"]) / jnp.sum(batch["weight"])
         return mean + penalty * _explosions(seen, batch)
 
     return loss
+
+
+def _annealed(parameters: Parameters, a: Array) -> Parameters:
+    """With the share of its way to a constant that each norm without a root has gone."""
+    return {stage: own | {"norm.anneal": a} if "norm.log_g" in own else own for stage, own in parameters.items()}
 
 
 def _inputs(batch: Mapping[str, Array]) -> dict[str, Array]:

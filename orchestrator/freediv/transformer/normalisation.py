@@ -7,6 +7,7 @@ linear maps before and after.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -16,6 +17,10 @@ import jax.numpy as jnp
 
 Array: TypeAlias = jax.Array
 Observe: TypeAlias = Callable[[str, Array], None]
+
+
+LONGEST_IN_TRAINING = 30.0
+"""Times the length that a norm with its root gives."""
 
 
 def ignore(name: str, value: Array) -> None:
@@ -70,7 +75,8 @@ def _constant(x: Array, p: Mapping[str, Array], epsilon: float, observe: Observe
     """(x - mean) g weight + bias: no root, no division; g is trained, one for position 0 and one for all others.
 
     It has no bound (unlike `layernorm`): whatever ships with it must show what bounds it. `anneal`, where it is among
-    the parameters, is a in (1 / std)^(1 - a) g^a, the path that training takes from `layernorm` to here.
+    the parameters, is a in (1 / std)^(1 - a) g^a, the path that training takes from `layernorm` to here; rows are then
+    held to `LONGEST_IN_TRAINING`, so that a text that explodes has a finite loss to learn from.
     """
     x = centred(x)
     variance = _variance(x, observe)
@@ -79,7 +85,9 @@ def _constant(x: Array, p: Mapping[str, Array], epsilon: float, observe: Observe
     observe("log_variance_g2", jnp.log(variance + epsilon) + 2 * log_g)
     if "anneal" in p:
         a = jax.lax.stop_gradient(p["anneal"])
-        log_g = a * log_g - (1 - a) * 0.5 * jnp.log(variance + epsilon)
+        log_deviation = 0.5 * jnp.log(variance + epsilon)
+        log_g = a * log_g - (1 - a) * log_deviation
+        log_g = jnp.minimum(log_g, math.log(LONGEST_IN_TRAINING) - log_deviation)
     return x * jnp.exp(log_g) * p["weight"] + p["bias"]
 
 
