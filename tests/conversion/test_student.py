@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -126,6 +127,7 @@ def test_headroom_is_what_36_fraction_bits_a_sign_and_two_bits_to_spare_leave_of
 ) -> None:
     assert headroom_of({"a": 2.0**20, "b": -0.0}).bits == 5
     assert headroom_of({"a": 2.0**30}).bits == -5
+    assert headroom_of({"a": math.inf}).bits == -103
     _, student, _, sequences = calibrated(task, teacher, functions={"attention": "2quad-freediv", "activation": "quad"})
     parameters = {stage: dict(own) for stage, own in student.parameters.items()}
     own = parameters["encoder.1.feed_forward"]

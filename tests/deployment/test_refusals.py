@@ -188,9 +188,13 @@ def test_what_is_not_there_is_one_clear_line(cluster: Cluster, tmp_path: Path) -
     assert_one_line_error(run_command("infer", cluster.directory), "nothing to classify")
 
 
-def test_a_model_whose_headroom_nobody_measured_is_refused_unless_asked_for(cluster: Cluster, tmp_path: Path) -> None:
-    model = make_tiny_model(tmp_path / "unmeasured", headroom=None)
-    assert read_model(model).certificate.headroom_bits is None
+@pytest.mark.parametrize("headroom", [None, -3.0])
+def test_a_model_without_headroom_is_refused_unless_asked_for(
+    cluster: Cluster, tmp_path: Path, headroom: float | None
+) -> None:
+    """Nobody measured it, or it has none."""
+    model = make_tiny_model(tmp_path / "unsafe", headroom=headroom)
+    assert read_model(model).certificate.headroom_bits == headroom
     assert_one_line_error(run_command("load", cluster.directory, model), "headroom", "--without-headroom")
     before = cluster.local.states()[0].model_id
     load(cluster.folder("model-owner"), model, without_headroom=True)

@@ -26,7 +26,9 @@ _DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(path_typ
 @_DIRECTORY
 @click.argument("model", metavar="MODEL")
 @click.option(
-    "--without-headroom", is_flag=True, help="Load a model whose headroom nobody measured: it may be wrong unseen."
+    "--without-headroom",
+    is_flag=True,
+    help="Load a model whose headroom nobody measured, or that has none: it may be wrong unseen.",
 )
 @_WAIT
 def load(directory: Path, model: str, without_headroom: bool, wait: float) -> None:

@@ -36,8 +36,11 @@ def headroom_of(largest: dict[str, float]) -> Headroom:
 
 
 def bits_of(magnitude: float) -> float:
-    """Bits between a magnitude and the edge of the ring; negative where it would wrap around."""
-    return CAPACITY_BITS - math.log2(max(magnitude, 2.0**-FRACTION_BITS))
+    """Bits between a magnitude and the edge of the ring; negative where it would wrap around.
+
+    What is beyond float32 counts as its edge, so that there is a number to write down.
+    """
+    return CAPACITY_BITS - math.log2(min(max(magnitude, 2.0**-FRACTION_BITS), 2.0**128))
 
 
 def measure_headroom(model: Model, sequences: Sequence[np.ndarray], task: str = "headroom") -> Headroom:

@@ -53,7 +53,8 @@ def prepare_offer(name: str | Path, *, without_headroom: bool = False) -> Offer:
 
     Args:
         name: as `transformer.resolve_model` takes it.
-        without_headroom: take a model whose headroom nobody measured; its answers may then be wrong without a sign.
+        without_headroom: take a model whose headroom nobody measured, or that has none; its answers may then be wrong
+            without a sign.
 
     Raises:
         UserError: the model cannot be read, or has no measured headroom, or none left.
@@ -71,8 +72,11 @@ def prepare_offer(name: str | Path, *, without_headroom: bool = False) -> Offer:
             f"{directory}: a norm without a root bounds nothing, so its answers could overflow unseen on some text; "
             "take the risk with --without-headroom"
         )
-    if headroom is not None and headroom <= 0:
-        raise UserError(f"{directory}: its intermediate values overflow the ring (headroom {headroom:.1f} bits)")
+    if headroom is not None and headroom <= 0 and not without_headroom:
+        raise UserError(
+            f"{directory}: its values left the ring where they were measured (headroom {headroom:.1f} bits), so its "
+            "answers would be wrong without a sign; take the risk with --without-headroom"
+        )
     folded = fold(model.architecture, model.parameters)
     parameters = {
         stage: {one: np.asarray(folded[stage][one], np.float32) for one in own}
