@@ -349,14 +349,14 @@ def headroom(
     from ..conversion.bounds import within_the_ring
     from ..conversion.headroom import CAPACITY_BITS, bits_of
     from ..conversion.pairs import as_read
-    from ..conversion.range_check import check_range
+    from ..conversion.range_check import check_ranges
     from ..transformer import read_model
     from .inference import read_sentences
 
     texts = read_sentences(data, text_columns)
     loaded, teacher = (None if each is None else as_read(read_model(each), texts, data) for each in (model, against))
     assert loaded is not None
-    found = [check_range(loaded, texts, length, teacher) for length in lengths or (loaded.architecture.buckets[-1],)]
+    found = check_ranges(loaded, texts, lengths or (loaded.architecture.buckets[-1],), teacher)
     if as_json:
         click.echo(json.dumps([one.to_dict() for one in found], indent=2))
     else:

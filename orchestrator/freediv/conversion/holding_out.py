@@ -42,13 +42,14 @@ def containing_rows(examples: Examples) -> np.ndarray:
     power = _powers(_ODD, len(value))
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(value * power, dtype=np.uint64)])
     inverse = _powers(_INVERSE, len(value))
+    row_ends, row_lengths = starts[row_of_word + 1], lengths[row_of_word]
     found = np.arange(len(words))
     for length in np.unique(lengths):
         within = starts[:-1][lengths == length]
-        first = np.flatnonzero(np.arange(len(value)) + length <= starts[row_of_word + 1])
+        first = np.flatnonzero(np.arange(len(value)) + length <= row_ends)
         hashes = (sums[first + length] - sums[first]) * inverse[first]
         # The longest row that has such a span, or of equal ones the first.
-        preferred = np.lexsort((row_of_word[first], -lengths[row_of_word[first]]))
+        preferred = np.lexsort((row_of_word[first], -row_lengths[first]))
         known, at = np.unique(hashes[preferred], return_index=True)
         own = (sums[within + length] - sums[within]) * inverse[within]
         found[row_of_word[within]] = row_of_word[first[preferred[at[np.searchsorted(known, own)]]]]

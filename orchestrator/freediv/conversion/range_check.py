@@ -43,18 +43,26 @@ class RangeCheck:
         return {"largest": largest, "bits": bits_of(largest), "bound": bound if within_the_ring(bound) else None}
 
 
-def check_range(model: Model, texts: Sequence[Text], length: int, teacher: Model | None = None) -> RangeCheck:
-    """Run a folded model over texts, each cut at `length` of its word pieces, and compare its labels with a teacher's.
+def check_ranges(
+    model: Model, texts: Sequence[Text], lengths: Sequence[int], teacher: Model | None = None
+) -> list[RangeCheck]:
+    """Run a folded model over texts, cut at each of `lengths` word pieces, and compare its labels with a teacher's.
 
     Both read the same words: the teacher's texts end where the model's last piece does. Both come from directories with
     tokenizers.
     """
+    bounds = stage_bounds(model)  # of any text, however long
+    return [_check_range(model, texts, length, bounds, teacher) for length in lengths]
+
+
+def _check_range(
+    model: Model, texts: Sequence[Text], length: int, bounds: Mapping[str, float], teacher: Model | None
+) -> RangeCheck:
     assert model.directory is not None
     tokenizer = read_tokenizer(model.directory)
     length = min(length, model.architecture.buckets[-1])  # parties serve no longer ones
     sequences = encode(tokenizer, texts, length)
     headroom = measure_headroom(model, sequences, f"{length} pieces: range")
-    bounds = stage_bounds(model)
     if teacher is None:
         return RangeCheck(length, len(texts), headroom, bounds, None)
     assert teacher.directory is not None
