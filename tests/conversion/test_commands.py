@@ -6,9 +6,10 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
-from freediv.transformer import read_model
+from freediv.transformer import as_stored, read_model, read_pretrained
 
 from .conftest import Task, freediv
 
@@ -54,6 +55,28 @@ def test_a_teacher_and_a_tsv_end_as_a_student_with_a_card(
     assert [path.name for path in tmp_path.iterdir()] == ["student"]
 
 
+def test_a_published_word_table_is_kept_as_it_is_whatever_the_training_did_to_the_teachers(
+    task: Task, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(task.recipe.read_text() + "weights: int8\n")
+    student = tmp_path / "student"
+    arguments = ["--recipe", recipe, "--data", task.train, "--dev", task.dev, "--published", task.pretrained]
+    assert freediv(monkeypatch, "convert", teacher, *arguments, "-o", student) == 0
+    model, labels = read_model(student), ("negative", "positive")
+    published = as_stored(read_pretrained(task.pretrained, labels), "int8").parameters["embedding"]["word"]
+    assert model.public_table is not None
+    np.testing.assert_array_equal(model.public_table, published)
+    assert not np.array_equal(published, as_stored(read_model(teacher), "int8").parameters["embedding"]["word"])
+    pieces = [
+        json.loads((path / "tokenizer.json").read_text())["model"]["vocab"] for path in (student, task.pretrained)
+    ]
+    assert pieces[0] == pieces[1]
+    front = yaml.safe_load((student / "README.md").read_text().split("---")[1])["freediv"]
+    accuracy = front["accuracy"]["dev"]
+    assert accuracy["student"]["accuracy"] > accuracy["teacher"]["accuracy"] - 0.03
+
+
 def test_every_command_shows_an_example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("finetune", "convert", "evaluate"):
         assert freediv(monkeypatch, command, "--help") == 0
@@ -72,6 +95,10 @@ def test_every_command_shows_an_example(monkeypatch: pytest.MonkeyPatch, capsys:
         ("convert {teacher} --recipe nowhere.yaml --data {dev} -o new", "nowhere.yaml: no such file"),
         ("convert {pretrained}/missing --recipe {recipe} --data {dev} -o new", "not a model directory"),
         ("convert {teacher} --recipe {recipe} --data {dev} -o {teacher}", "is already there"),
+        (
+            "convert {teacher} --recipe {recipe} --data {dev} -o new --published demo",
+            "--published demo: its word pieces",
+        ),
     ],
 )
 def test_what_a_user_gets_wrong_is_one_line_and_exit_status_2(

@@ -52,6 +52,16 @@ def test_a_student_with_nothing_replaced_is_its_teacher(task: Task, teacher: Pat
     np.testing.assert_allclose(logits_of(student.model, own), wanted, atol=1e-5)
 
 
+def test_a_published_table_stays_whole_and_public(task: Task, teacher: Path) -> None:
+    model = read_model(teacher)
+    published = np.random.default_rng(0).normal(size=model.parameters["embedding"]["word"].shape).astype(np.float32)
+    recipe = Recipe(name="test", functions=SAME, embedding={"vocabulary": 160, "rank": 12})
+    student = make_student(model, read_tokenizer(teacher), sequences_of(task, teacher), recipe, published)
+    assert student.model.architecture.embedding == "public"
+    np.testing.assert_array_equal(student.model.parameters["embedding"]["word"], published)
+    np.testing.assert_array_equal(student.kept, np.arange(len(published)))
+
+
 @given(rank=st.integers(1, 8), seed=st.integers(0, 50))
 @settings(deadline=None)
 def test_a_factorised_table_is_as_close_as_the_singular_values_allow(rank: int, seed: int) -> None:

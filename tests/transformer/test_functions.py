@@ -12,6 +12,7 @@ from freediv.transformer import (
     Certificate,
     LayerFunctions,
     Model,
+    as_stored,
     bucket_for,
     fold,
     forward,
@@ -162,18 +163,24 @@ def test_stages_of_equal_signature_differ_only_in_name():
     assert signatures["encoder.0.feed_forward"] == signatures["encoder.1.feed_forward"]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_a_written_model_reads_back(tmp_path, dtype):
+@pytest.mark.parametrize("weights", ["float32", "float16", "int8"])
+def test_a_written_model_reads_back(tmp_path, weights):
     architecture = tiny("2quad-freediv", "quad", "layernorm-constant", embedding_size=8, pooler="identity")
     architecture = architecture.model_copy(update={"separator_token": 3})
     model = Model(architecture, perturbed(architecture), certificate=Certificate(headroom_bits=7.5))
-    write_model(model, tmp_path / "model", dtype=dtype)
+    write_model(model, tmp_path / "model", weights=weights)
     again = read_model(tmp_path / "model")
     assert again.architecture == architecture
     assert again.certificate.headroom_bits == 7.5
+    stored = as_stored(model, weights)
     for stage, own in model.parameters.items():
         for name, value in own.items():
-            np.testing.assert_array_equal(again.parameters[stage][name], value.astype(dtype).astype(np.float32))
+            np.testing.assert_array_equal(again.parameters[stage][name], stored.parameters[stage][name])
+            if weights == "int8":
+                largest = np.abs(value).max()
+                np.testing.assert_allclose(again.parameters[stage][name], value, atol=largest / 127 * 9 / 8 / 2)
+            else:
+                np.testing.assert_array_equal(again.parameters[stage][name], value.astype(weights).astype(np.float32))
 
 
 def _break_config(**changes):

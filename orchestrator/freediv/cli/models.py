@@ -165,6 +165,13 @@ def finetune(
 @click.option("--run", type=_PATH, help="Directory of checkpoints.  [default: OUT.run, removed when done]")
 @click.option("--note", default="", help="A sentence for the model card, such as where the weights and data come from.")
 @_SEEDS
+@click.option(
+    "--published",
+    type=_PATH,
+    metavar="DIR",
+    help="The published model that the teacher was made from. Its word table is kept as it is there, for data owners "
+    "to look words up: cheaper, and whole. Without it the table is secret.",
+)
 @click.option("--allow-overflow", is_flag=True, help="Write a student even if its values could wrap around.")
 def convert(
     teacher: Path,
@@ -177,6 +184,7 @@ def convert(
     run: Path | None,
     note: str,
     seeds: int,
+    published: Path | None,
     allow_overflow: bool,
 ) -> None:
     """Convert a teacher into a student that MPC runs cheaply: replace, calibrate, distil, measure.
@@ -185,8 +193,10 @@ def convert(
     goes on from its last checkpoint when the same command is given again.
 
     \b
-    Example:
+    Examples:
       freediv convert teacher --recipe configs/recipes/2quad-freediv.yaml --data train.tsv --dev dev.tsv -o student
+      freediv convert teacher --recipe configs/recipes/2quad-freediv.yaml --data train.tsv --dev dev.tsv \
+        --published all-MiniLM-L6-v2 -o student
     """
     from ..conversion.converting import convert as make_student
     from ..conversion.data import read_examples
@@ -203,6 +213,7 @@ def convert(
     made = make_student(
         directory, chosen, examples, dev_examples, out, run_path,
         command=_command_line(), note=note, seeds=seeds, allow_overflow=allow_overflow,
+        published=None if published is None else resolve_model(published),
     )  # fmt: skip
     if run is None:
         shutil.rmtree(run_path, ignore_errors=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..transformer import Certificate, Model, read_model, write_model
+from ..transformer import Certificate, Model, as_stored, read_model, read_pretrained, write_model
 from .accuracy import Accuracy, Evaluation
 from .attempts import Attempt, attempts_section, best
 from .batches import plan_batches
@@ -78,9 +78,11 @@ def convert(
     note: str = "",
     seeds: int = 1,
     allow_overflow: bool = False,
+    published: Path | None = None,
 ) -> Converted:
     """Replace, calibrate, distil, measure, and write the student to `out` with its card; resumes what `run_path` holds.
 
+    The student's word table is that of the model `published`, and public; without one it is secret.
     With several `seeds` (the recipe's, and those that follow it) the best by held-out rows is written, and the card has
     all of them. Dev is looked at once, when nothing is left to choose.
 
@@ -89,29 +91,21 @@ def convert(
     """
     require_new(out)
     teacher = as_read(read_model(teacher_directory), examples.texts, examples.source)
-    for data in (examples, dev):
-        if data is not None and data.labels is not None and len(data.label_names) != teacher.architecture.labels:
-            count = len(data.label_names)
-            raise UserError(f"{data.source}: {count} labels, the teacher knows {teacher.architecture.labels}")
-    if dev is not None:
-        as_read(replace(teacher, plain=False), dev.texts, dev.source)
+    _require_fitting(teacher, recipe, examples, dev, allow_overflow)
     kept, held_out = hold_out(examples, recipe.data.hold_out, recipe.seed)
     if recipe.data.rows is not None and recipe.data.rows < len(kept):
         kept, _ = split_off(kept, 1 - recipe.data.rows / len(kept), recipe.seed)
-    if not allow_overflow and not recipe.bounded(teacher.architecture):
-        raise UserError(
-            f"recipe {recipe.name}: a norm without a root bounds nothing, and its student could overflow unseen; "
-            "convert it all the same with --allow-overflow"
-        )
     tokenizer = read_tokenizer(teacher_directory)
     full = encode(tokenizer, kept.texts, teacher.architecture.positions)
-    student = make_student(teacher, tokenizer, full, recipe)
+    table = None if published is None else _published_table(published, teacher, teacher_directory)
+    student = make_student(teacher, tokenizer, full, recipe, table)
     longest = min(recipe.data.longest, student.model.architecture.positions)
     identity = {
         "command": "convert",
         "teacher": file_digest(teacher_directory / "model.safetensors"),
         "data": examples.digest,
         "split": recipe.seed,
+        **({} if published is None else {"published": file_digest(published / "model.safetensors")}),
     }
     own_recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"longest": longest})})
     training = Texts(encode(student.tokenizer, kept.texts, longest), full, kept.labels)
@@ -122,8 +116,8 @@ def convert(
         with RunDirectory(run_path / f"seed-{seed}", identity | {"recipe": chosen.model_dump(mode="json")}) as run:
             ready = replace(student, model=calibrated)
             model, phases = distil(ready, teacher, training.own, training.teachers, chosen, run)
-        trained[seed] = _as_written(model, recipe), phases
-    calibrated = _as_written(calibrated, recipe)
+        trained[seed] = model, phases
+    calibrated = as_stored(calibrated, recipe.weights)
 
     data_sets = {"held out": held_out if len(held_out) else kept.take(np.arange(min(len(kept), 1000)))}
     if dev is not None:
@@ -144,13 +138,14 @@ def convert(
         checks.agreement(calibrated, wanted),
     )
     stress = [*checks.own, *random_sequences(calibrated, recipe.seed)]
-    attempts = [
-        Attempt(
-            seed, model, phases, _evaluated(model, texts, "the student"), measure_headroom(model, stress),
-            checks.agreement(model, wanted),
-        )
-        for seed, (model, phases) in trained.items()
-    ]  # fmt: skip
+
+    def measure(seed: int) -> Attempt:
+        model = as_stored(trained[seed][0], recipe.weights)  # what is measured is what is shipped
+        evaluations = _evaluated(model, texts, "the student")
+        headroom, agreement = measure_headroom(model, stress), checks.agreement(model, wanted)
+        return Attempt(seed, model, trained[seed][1], evaluations, headroom, agreement)
+
+    attempts = [measure(seed) for seed in trained]
     attempt = best(attempts, MIN_HEADROOM_BITS)
     headroom = attempt.headroom
     assert headroom is not None
@@ -159,10 +154,13 @@ def convert(
             f"the student has {headroom.bits:.1f} bits of headroom and could overflow unseen; it was not written. "
             "Change the recipe, or write it all the same with --allow-overflow"
         )
-    model = replace(attempt.model, certificate=Certificate(headroom_bits=round(headroom.bits, 2)), directory=None)
+    certificate = Certificate(headroom_bits=round(headroom.bits, 2))
+    model = replace(attempt.model, certificate=certificate, directory=None)
     provenance = Provenance(command, examples.source.name, examples.digest, len(kept), note)
     with new_directory(out) as directory:
-        write_model(model, directory, dtype=recipe.weights)
+        # Rounded once: rows that are rounded already have other scales.
+        written = replace(model, parameters=trained[attempt.seed][0].parameters)
+        write_model(written, directory, weights=recipe.weights)
         _write_tokenizer(student, teacher_directory, directory)
         card = _card(out.name, model, recipe, before, attempts, attempt, headroom, provenance)
         (directory / "README.md").write_text(card, encoding="utf-8")
@@ -176,20 +174,45 @@ def _evaluated(model: Model, texts: Mapping[str, Texts], who: str) -> dict[str, 
     return {name: t.evaluate(logits_of(model, t.own, f"{who} on {name} rows")) for name, t in texts.items()}
 
 
+def _require_fitting(
+    teacher: Model, recipe: Recipe, examples: Examples, dev: Examples | None, allow_overflow: bool
+) -> None:
+    """Refuse data of other labels than the teacher's, and a recipe whose student nothing bounds."""
+    for data in (examples, dev):
+        if data is not None and data.labels is not None and len(data.label_names) != teacher.architecture.labels:
+            count = len(data.label_names)
+            raise UserError(f"{data.source}: {count} labels, the teacher knows {teacher.architecture.labels}")
+    if dev is not None:
+        as_read(replace(teacher, plain=False), dev.texts, dev.source)
+    if not allow_overflow and not recipe.bounded(teacher.architecture):
+        raise UserError(
+            f"recipe {recipe.name}: a norm without a root bounds nothing, and its student could overflow unseen; "
+            "convert it all the same with --allow-overflow"
+        )
+
+
+def _published_table(published: Path, teacher: Model, teacher_directory: Path) -> np.ndarray:
+    """The word table [vocabulary, width] of a published model, which must have the teacher's word pieces.
+
+    Raises:
+        UserError: the model cannot be read, or its word pieces are others.
+    """
+    model = read_pretrained(published, teacher.architecture.label_names)
+    table = model.parameters["embedding"]["word"]
+    pieces = [read_tokenizer(directory).get_vocab() for directory in (published, teacher_directory)]
+    if pieces[0] != pieces[1] or table.shape != teacher.parameters["embedding"]["word"].shape:
+        raise UserError(
+            f"--published {published}: its word pieces or their width are not the teacher's; "
+            "name the model that the teacher was made from"
+        )
+    return table
+
+
 def _calibrate(student: Student, teacher: Model, sequences: Sequences, recipe: Recipe) -> Model:
     rows = np.random.default_rng(recipe.seed).permutation(len(sequences))[: recipe.calibration_rows]
     chosen = [sequences[row] for row in rows]
     plan = plan_batches([len(sequence) for sequence in chosen], tokens_per_batch=recipe.data.tokens_per_batch)
     return calibrate(student, teacher, chosen, plan, recipe.fit_activation)
-
-
-def _as_written(model: Model, recipe: Recipe) -> Model:
-    """With its parameters rounded to what the file will hold, so that what is measured is what is shipped."""
-    rounded = {
-        stage: {name: np.asarray(leaf).astype(recipe.weights).astype(np.float32) for name, leaf in own.items()}
-        for stage, own in model.parameters.items()
-    }
-    return replace(model, parameters=rounded)
 
 
 def _write_tokenizer(student: Student, teacher_directory: Path, directory: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..transformer import Architecture, LayerFunctions
+from ..transformer import Architecture, LayerFunctions, Weights
 from ..yaml_file import read_yaml
 from .training import Precision
 
@@ -26,12 +26,8 @@ class LayerChoice(_Section):
 
 
 class EmbeddingRecipe(_Section):
-    """The word table of the student."""
+    """The word table of the student where it is secret; a published one stays whole."""
 
-    access: Literal["secret", "public"] = Field(
-        default="secret",
-        description="public: the table is published and frozen; only for a table that was published anyway",
-    )
     vocabulary: int | None = Field(
         default=None, ge=64, description="pieces kept: special ones, characters, and those the training data uses most"
     )
@@ -123,7 +119,9 @@ class Recipe(_Section):
         default="float32",
         description="of the operands of products in training; bfloat16 for devices that have units for it",
     )
-    weights: Literal["float32", "float16"] = "float16"
+    weights: Weights = Field(
+        default="float16", description="of the file; int8: matrices in whole numbers with a scale for each row"
+    )
     seed: int = Field(default=0, ge=0)
 
     def functions_of(self, teacher: Architecture) -> tuple[LayerFunctions, ...]:

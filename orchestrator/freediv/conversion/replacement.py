@@ -22,8 +22,17 @@ class Student:
     kept: np.ndarray
 
 
-def make_student(teacher: Model, tokenizer: Tokenizer, sequences: list[np.ndarray], recipe: Recipe) -> Student:
-    """Replace functions and cut the embedding; `sequences` are the training texts in the teacher's word pieces.
+def make_student(
+    teacher: Model,
+    tokenizer: Tokenizer,
+    sequences: list[np.ndarray],
+    recipe: Recipe,
+    published: np.ndarray | None = None,
+) -> Student:
+    """Replace functions, and cut the embedding or put the `published` table [vocabulary, width] in its place.
+
+    `sequences` are the training texts in the teacher's word pieces. What is cut depends on them and a published table
+    does not, which is why it stays whole: whoever reads the student's tokenizer learns nothing of the texts.
 
     Raises:
         UserError: the recipe asks for more than the teacher has.
@@ -36,11 +45,12 @@ def make_student(teacher: Model, tokenizer: Tokenizer, sequences: list[np.ndarra
     positions = recipe.positions or architecture.positions
     if positions > architecture.positions:
         raise UserError(f"recipe {recipe.name}, positions: {positions}, but the teacher has {architecture.positions}")
-    cut = cut_vocabulary(tokenizer, sequences, recipe.embedding.vocabulary or architecture.vocabulary)
+    size = None if published is not None else recipe.embedding.vocabulary
+    cut = cut_vocabulary(tokenizer, sequences, size or architecture.vocabulary)
     embedding = dict(teacher.parameters["embedding"])
-    embedding["word"] = embedding["word"][cut.kept]
+    embedding["word"] = (embedding["word"] if published is None else published)[cut.kept]
     embedding["position"] = embedding["position"][:positions]
-    rank = recipe.embedding.rank or architecture.embedding_size
+    rank = (recipe.embedding.rank if published is None else None) or architecture.embedding_size
     if rank < architecture.embedding_size:
         counts = np.bincount(np.concatenate(sequences), minlength=architecture.vocabulary)[cut.kept]
         embedding["word"], projection = factorise(embedding["word"], rank, np.sqrt(counts + 1.0))
@@ -62,7 +72,7 @@ def make_student(teacher: Model, tokenizer: Tokenizer, sequences: list[np.ndarra
         positions=positions,
         pad_token=new_id(architecture.pad_token),
         separator_token=None if architecture.separator_token is None else new_id(architecture.separator_token),
-        embedding=recipe.embedding.access,
+        embedding="secret" if published is None else "public",
         embedding_norm=recipe.embedding_norm,
         pooler=recipe.pooler,
         functions=recipe.functions_of(architecture),

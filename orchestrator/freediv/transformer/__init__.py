@@ -4,6 +4,7 @@ from .architecture import BUCKETS, Architecture, LayerFunctions
 from .checkpoint import (
     Certificate,
     Model,
+    as_stored,
     convert_functions,
     initial_constants,
     initial_parameters,
@@ -17,6 +18,7 @@ from .inputs import bucket_for, input_shapes, prepare_inputs
 from .pairs import Text
 from .products import half_precision
 from .stages import Dropout, Parameters, Stage, forward, hidden_states, parameter_shapes, stages
+from .storage import Weights
 
 __all__ = [
     "BUCKETS",
@@ -28,6 +30,8 @@ __all__ = [
     "Parameters",
     "Stage",
     "Text",
+    "Weights",
+    "as_stored",
     "bucket_for",
     "convert_functions",
     "fold",

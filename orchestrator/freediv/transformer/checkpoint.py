@@ -26,6 +26,7 @@ from .attention import ATTENTIONS
 from .families import FAMILIES, family, names_of, other_names, to_hugging_face
 from .normalisation import NORMALISATIONS
 from .stages import parameter_shapes
+from .storage import Weights, restore, store
 
 NumpyParameters = dict[str, dict[str, np.ndarray]]
 
@@ -124,21 +125,17 @@ def read_pretrained(name: str | Path, label_names: tuple[str, ...], seed: int = 
     return Model(architecture, _collect(directory, architecture, tensors), directory, certificate)
 
 
-def write_model(model: Model, directory: Path, *, dtype: str = "float32", tokenizer: Path | None = None) -> None:
+def write_model(model: Model, directory: Path, *, weights: Weights = "float32", tokenizer: Path | None = None) -> None:
     """Write a Hugging Face directory: config.json, model.safetensors, and the tokenizer copied from `tokenizer`.
 
     Args:
         model: what to write.
         directory: created if it is not there.
-        dtype: `float32` or `float16`, for the weights on disk.
+        weights: how the file holds them; `as_stored` says what is left of them.
         tokenizer: a directory with tokenizer.json; by default the one that the model was read from.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    tensors: dict[str, np.ndarray] = {}
-    for stage, own in model.parameters.items():
-        for name, value in own.items():
-            for key, part in to_hugging_face(model.architecture, stage, name, np.asarray(value)).items():
-                tensors[key] = np.array(part, dtype, order="C")
+    tensors = store(_tensors(model), weights)
     (directory / "config.json").write_text(json.dumps(_config(model), indent=2) + "\n")
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
     source = tokenizer or model.directory
@@ -146,6 +143,12 @@ def write_model(model: Model, directory: Path, *, dtype: str = "float32", tokeni
         for file in _TOKENIZER_FILES:
             if (source / file).is_file():
                 shutil.copyfile(source / file, directory / file)
+
+
+def as_stored(model: Model, weights: Weights) -> Model:
+    """The model as it reads back from a file that holds its weights so."""
+    tensors = restore(store(_tensors(model), weights))
+    return replace(model, parameters=_collect(Path(), model.architecture, tensors))
 
 
 def initial_parameters(architecture: Architecture, seed: int = 0, scale: float = 0.02) -> NumpyParameters:
@@ -287,12 +290,22 @@ def _config(model: Model) -> dict[str, Any]:
     return config | {"freediv": own | model.certificate.model_dump(exclude_none=True)}
 
 
+def _tensors(model: Model) -> dict[str, np.ndarray]:
+    """A model's parameters by their names in a file."""
+    return {
+        key: part
+        for stage, own in model.parameters.items()
+        for name, value in own.items()
+        for key, part in to_hugging_face(model.architecture, stage, name, np.asarray(value)).items()
+    }
+
+
 def _read_tensors(directory: Path, model_type: str) -> dict[str, np.ndarray]:
     path = directory / "model.safetensors"
     if not path.is_file():
         raise UserError(f"{path}: not there; freediv reads weights as safetensors")
     try:
-        tensors = load_file(path)
+        tensors = restore(load_file(path))
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as safetensors ({error})") from None
     except (KeyError, TypeError) as error:
