@@ -113,7 +113,9 @@ def convert(
     trained: dict[int, tuple[Model, dict[str, Trained]]] = {}
     for seed in range(recipe.seed, recipe.seed + seeds):
         chosen = own_recipe.model_copy(update={"seed": seed})
-        with RunDirectory(run_path / f"seed-{seed}", identity | {"recipe": chosen.model_dump(mode="json")}) as run:
+        with RunDirectory(
+            run_path / f"seed-{seed}", identity | {"recipe": chosen.model_dump(mode="json", exclude={"weights"})}
+        ) as run:
             ready = replace(student, model=calibrated)
             model, phases = distil(ready, teacher, training.own, training.teachers, chosen, run)
         trained[seed] = model, phases
