@@ -97,7 +97,7 @@ def test_every_command_shows_an_example(monkeypatch: pytest.MonkeyPatch, capsys:
         ("convert {teacher} --recipe {recipe} --data {dev} -o {teacher}", "is already there"),
         (
             "convert {teacher} --recipe {recipe} --data {dev} -o new --published demo",
-            "--published demo: its word pieces",
+            "its word pieces or their width are not the teacher's",
         ),
     ],
 )

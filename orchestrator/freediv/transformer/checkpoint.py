@@ -116,10 +116,10 @@ def read_pretrained(name: str | Path, label_names: tuple[str, ...], seed: int = 
         k: v for k, v in _read_tensors(directory, config["model_type"]).items() if not k.startswith("classifier.")
     }
     random = np.random.default_rng(seed)
-    fresh = ["weight", "bias", *([] if _has_pooler(tensors) else ["pooler.weight", "pooler.bias"])]
-    shapes = parameter_shapes(architecture)["classifier"]
-    for parameter in fresh:
-        shape = shapes[parameter]
+    kept = ("pooler.weight", "pooler.bias") if _has_pooler(tensors) else ()
+    for parameter, shape in parameter_shapes(architecture)["classifier"].items():
+        if parameter in kept:
+            continue
         values = random.normal(0.0, 0.02, shape) if len(shape) > 1 else np.zeros(shape)
         tensors |= to_hugging_face(architecture, "classifier", parameter, values.astype(np.float32))
     return Model(architecture, _collect(directory, architecture, tensors), directory, certificate)
