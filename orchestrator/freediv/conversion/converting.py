@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from ..errors import UserError
 from ..transformer import Certificate, Model, as_stored, read_model, read_pretrained, write_model
@@ -97,7 +98,7 @@ def convert(
         kept, _ = split_off(kept, 1 - recipe.data.rows / len(kept), recipe.seed)
     tokenizer = read_tokenizer(teacher_directory)
     full = encode(tokenizer, kept.texts, teacher.architecture.positions)
-    table = None if published is None else _published_table(published, teacher, teacher_directory)
+    table = None if published is None else _published_table(published, teacher, tokenizer)
     student = make_student(teacher, tokenizer, full, recipe, table)
     longest = min(recipe.data.longest, student.model.architecture.positions)
     identity = {
@@ -193,7 +194,7 @@ def _require_fitting(
         )
 
 
-def _published_table(published: Path, teacher: Model, teacher_directory: Path) -> np.ndarray:
+def _published_table(published: Path, teacher: Model, tokenizer: Tokenizer) -> np.ndarray:
     """The word table [vocabulary, width] of a published model, which must have the teacher's word pieces.
 
     Raises:
@@ -201,8 +202,8 @@ def _published_table(published: Path, teacher: Model, teacher_directory: Path) -
     """
     model = read_pretrained(published, teacher.architecture.label_names)
     table = model.parameters["embedding"]["word"]
-    pieces = [read_tokenizer(directory).get_vocab() for directory in (published, teacher_directory)]
-    if pieces[0] != pieces[1] or table.shape != teacher.parameters["embedding"]["word"].shape:
+    same_pieces = read_tokenizer(published).get_vocab() == tokenizer.get_vocab()
+    if not same_pieces or table.shape != teacher.parameters["embedding"]["word"].shape:
         raise UserError(
             f"--published {published}: its word pieces or their width are not the teacher's; "
             "name the model that the teacher was made from"

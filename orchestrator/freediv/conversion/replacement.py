@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from ..errors import UserError
 from ..transformer import Model, convert_functions
-from .recipe import Recipe
+from .recipe import EmbeddingRecipe, Recipe
 from .vocabulary import cut_vocabulary
 
 
@@ -45,12 +45,12 @@ def make_student(
     positions = recipe.positions or architecture.positions
     if positions > architecture.positions:
         raise UserError(f"recipe {recipe.name}, positions: {positions}, but the teacher has {architecture.positions}")
-    size = None if published is not None else recipe.embedding.vocabulary
-    cut = cut_vocabulary(tokenizer, sequences, size or architecture.vocabulary)
+    smaller = recipe.embedding if published is None else EmbeddingRecipe()
+    cut = cut_vocabulary(tokenizer, sequences, smaller.vocabulary or architecture.vocabulary)
     embedding = dict(teacher.parameters["embedding"])
     embedding["word"] = (embedding["word"] if published is None else published)[cut.kept]
     embedding["position"] = embedding["position"][:positions]
-    rank = (recipe.embedding.rank if published is None else None) or architecture.embedding_size
+    rank = smaller.rank or architecture.embedding_size
     if rank < architecture.embedding_size:
         counts = np.bincount(np.concatenate(sequences), minlength=architecture.vocabulary)[cut.kept]
         embedding["word"], projection = factorise(embedding["word"], rank, np.sqrt(counts + 1.0))

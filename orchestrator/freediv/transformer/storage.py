@@ -33,12 +33,11 @@ def store(tensors: Mapping[str, np.ndarray], weights: Weights) -> dict[str, np.n
 
 def restore(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The tensors that `store` was given, up to its rounding; others as they are."""
-    scaled = {name for name, value in tensors.items() if value.dtype == np.int8 and name + _SCALE in tensors}
-    return {
-        name: value.astype(np.float32) * tensors[name + _SCALE][:, None] if name in scaled else value
-        for name, value in tensors.items()
-        if name.removesuffix(_SCALE) not in scaled or name in scaled
-    }
+    found = dict(tensors)
+    for name, value in tensors.items():
+        if value.dtype == np.int8 and name + _SCALE in tensors:
+            found[name] = value.astype(np.float32) * found.pop(name + _SCALE)[:, None]
+    return found
 
 
 def _round(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
