@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from freediv.conversion.batches import plan_batches
 from freediv.conversion.calibration import calibrate
-from freediv.conversion.distillation import _epochs, distil, replaced_so_far, with_roots
+from freediv.conversion.distillation import distil, replaced_so_far, with_roots
+from freediv.conversion.epochs import Mixture, draw_epochs
 from freediv.conversion.headroom import measure_headroom
-from freediv.conversion.recipe import DataRecipe, ProgressiveRecipe, Recipe, StageRecipe, read_recipe
+from freediv.conversion.recipe import ProgressiveRecipe, Recipe, read_recipe
 from freediv.conversion.replacement import Student, make_student
 from freediv.conversion.run import RunDirectory
 from freediv.conversion.training import Trained
@@ -134,7 +135,37 @@ def test_a_student_that_nothing_bounds_is_written_and_served_only_when_asked_for
 
 
 def test_few_rows_are_gone_through_as_often_as_an_epoch_asks_for() -> None:
-    stage = StageRecipe(epochs=2, rows=160, learning_rate=1e-3)
-    data = DataRecipe(long_share=0.0, longest=32, tokens_per_batch=160, shapes=1)
-    seen = [group[0] for rows in _epochs(SEQUENCES, None, data, stage, (0, 1)) for group in rows.groups]
+    mixture = Mixture(rows=160, long_share=0.0, longest=32, tokens_per_batch=160, shapes=1)
+    seen = [group[0] for rows in draw_epochs(SEQUENCES, None, 2, mixture, (0, 1)) for group in rows.groups]
     assert sorted(np.bincount(seen)) == [5] * len(SEQUENCES)
+
+
+def test_a_student_goes_on_from_another_and_loses_its_roots(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teacher = tmp_path / "teacher"
+    write_model(make_teacher(), teacher, tokenizer=task.pretrained)
+    data = write_tsv(tmp_path / "train.tsv", TEXTS, [0, 1] * 32)
+
+    def convert(recipe: str, out: str, *arguments: object) -> int:
+        [path] = [path for path in RECIPES if path.stem == recipe]
+        file = tmp_path / f"{recipe}.yaml"
+        settings = small(read_yaml(path, Recipe), norms={"epochs": 1, "learning_rate": 1e-9}).model_dump(mode="json")
+        settings["logits"]["epochs"] = 0
+        file.write_text(json.dumps({key: value for key, value in settings.items() if value is not None}))
+        command = ("convert", teacher, "--recipe", file, "--data", data, "-o", tmp_path / out)
+        return freediv(monkeypatch, *command, "--allow-overflow", *arguments)
+
+    assert convert("2quad-freediv", "rooted") == 0
+    assert convert("2quad-freediv-no-roots", "rootless", "--start", tmp_path / "rooted") == 0
+    rooted, rootless = (read_model(tmp_path / name) for name in ("rooted", "rootless"))
+    assert not rootless.architecture.bounded
+    for stage, own in rooted.parameters.items():  # at such a learning rate what it had is what it has
+        for name, value in own.items():
+            np.testing.assert_allclose(rootless.parameters[stage][name], value, atol=1e-2)
+    card = (tmp_path / "rootless" / "README.md").read_text()
+    assert "start: rooted" in card and "| norms |" in card and "| hidden |" not in card
+    assert freediv(monkeypatch, "results", tmp_path / "rootless", "--markdown") == 0
+    assert "after rooted" in capsys.readouterr().out
+    assert convert("relu-freediv", "other", "--start", tmp_path / "rooted") == 2
+    assert "differs from this recipe's student" in capsys.readouterr().err

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..conversion.accuracy import Evaluation
     from ..conversion.data import Examples
     from ..private_evaluation import PrivateEvaluation
-    from ..transformer import Model
+    from ..transformer import Model, Precision
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
@@ -74,6 +74,19 @@ def _command_line() -> str:
     help="Batches whose gradients make one step: for large steps in little memory.",
 )
 @click.option(
+    "--guide",
+    type=_PATH,
+    metavar="DIR",
+    help="A larger classifier of the same labels: its probabilities are learned in place of the labels.",
+)
+@click.option(
+    "--long-share",
+    type=click.FloatRange(0, 0.9),
+    default=0.0,
+    show_default=True,
+    help="Share of word pieces from rows strung together, up to the longest; --guide tells what they say.",
+)
+@click.option(
     "--longest", type=click.IntRange(8), default=128, show_default=True, help="Cut texts there, in word pieces."
 )
 @click.option(
@@ -119,6 +132,7 @@ def finetune(
     label_names: str | None,
     run: Path | None,
     note: str,
+    guide: Path | None,
     **settings: Any,
 ) -> None:
     """Train a teacher: a pretrained encoder and labelled sentences in, a classifier and its card out.
@@ -130,10 +144,12 @@ def finetune(
     Examples:
       freediv finetune all-MiniLM-L6-v2 --data train.tsv --label-names negative,positive -o teacher
       freediv finetune all-MiniLM-L6-v2 --data pairs.csv --text-column question --text-column answer -o teacher
+      freediv finetune all-MiniLM-L6-v2 --data train.tsv --guide mpnet-teacher --long-share 0.15 -o teacher
     """
     from ..conversion.data import read_examples
     from ..conversion.finetuning import FinetuneSettings
     from ..conversion.finetuning import finetune as train_teacher
+    from ..transformer import resolve_model
 
     names = tuple(name.strip() for name in label_names.split(",")) if label_names else None
     examples = read_examples(data, text_columns=text_columns, label_column=label_column, label_names=names)
@@ -145,7 +161,7 @@ def finetune(
     run_path = _run_directory(run, out)
     made = train_teacher(
         pretrained, examples, dev_examples, FinetuneSettings(**settings), out, run_path,
-        command=_command_line(), note=note,
+        command=_command_line(), note=note, guide=None if guide is None else resolve_model(guide),
     )  # fmt: skip
     if run is None:
         shutil.rmtree(run_path, ignore_errors=True)
@@ -172,6 +188,17 @@ def finetune(
     help="The published model that the teacher was made from. Its word table is kept as it is there, for data owners "
     "to look words up: cheaper, and whole. Without it the table is secret.",
 )
+@click.option(
+    "--start",
+    type=_PATH,
+    metavar="DIR",
+    help="A student of the same teacher and functions to go on from, in place of stage 1; norms may lose their roots.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    help="Of the operands of products; bfloat16 for devices that have units for it.  [default: the recipe's]",
+)
 @click.option("--allow-overflow", is_flag=True, help="Write a student even if its values could wrap around.")
 def convert(
     teacher: Path,
@@ -185,6 +212,8 @@ def convert(
     note: str,
     seeds: int,
     published: Path | None,
+    start: Path | None,
+    precision: Precision | None,
     allow_overflow: bool,
 ) -> None:
     """Convert a teacher into a student that MPC runs cheaply: replace, calibrate, distil, measure.
@@ -205,6 +234,8 @@ def convert(
 
     directory = resolve_model(teacher)
     chosen = read_recipe(recipe)
+    if precision is not None:
+        chosen = chosen.model_copy(update={"precision": precision})
     labels = read_model(directory).architecture.label_names
     read = partial(read_examples, text_columns=text_columns, label_column=label_column, label_names=labels)
     examples = read(data, labelled=None)
@@ -214,6 +245,7 @@ def convert(
         directory, chosen, examples, dev_examples, out, run_path,
         command=_command_line(), note=note, seeds=seeds, allow_overflow=allow_overflow,
         published=None if published is None else resolve_model(published),
+        start=None if start is None else resolve_model(start),
     )  # fmt: skip
     if run is None:
         shutil.rmtree(run_path, ignore_errors=True)

@@ -31,7 +31,7 @@ from .card import (
 )  # fmt: skip
 from .checks import Sequences, Texts, random_sequences
 from .data import Examples, split_off
-from .distillation import distil
+from .distillation import distil, with_roots
 from .evaluation import logits_of
 from .headroom import Headroom, measure_headroom
 from .holding_out import hold_out
@@ -80,15 +80,19 @@ def convert(
     seeds: int = 1,
     allow_overflow: bool = False,
     published: Path | None = None,
+    start: Path | None = None,
 ) -> Converted:
     """Replace, calibrate, distil, measure, and write the student to `out` with its card; resumes what `run_path` holds.
 
-    The student's word table is that of the model `published`, and public; without one it is secret.
+    The student's word table is that of the model `published`, and public; without one it is secret. With `start`, a
+    student of the same teacher that has this recipe's functions, but maybe roots where this one has none, distillation
+    goes on from there: stage 1 and what comes before it are left out.
     With several `seeds` (the recipe's, and those that follow it) the best by held-out rows is written, and the card has
     all of them. Dev is looked at once, when nothing is left to choose.
 
     Raises:
-        UserError: the recipe does not fit the teacher, `out` is there already, or the student could overflow.
+        UserError: the recipe does not fit the teacher or the `start`, `out` is there already, or the student could
+            overflow.
     """
     require_new(out)
     teacher = as_read(read_model(teacher_directory), examples.texts, examples.source)
@@ -106,20 +110,13 @@ def convert(
         "teacher": file_digest(teacher_directory / "model.safetensors"),
         "data": examples.digest,
         "split": recipe.seed,
-        **({} if published is None else {"published": file_digest(published / "model.safetensors")}),
+        **_digests(published=published, start=start),
     }
-    own_recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"longest": longest})})
+    own_recipe = _distilled_by(recipe, longest, started=start is not None)
     training = Texts(encode(student.tokenizer, kept.texts, longest), full, kept.labels)
     calibrated = _calibrate(student, teacher, training.own, recipe)
-    trained: dict[int, tuple[Model, dict[str, Trained]]] = {}
-    for seed in range(recipe.seed, recipe.seed + seeds):
-        chosen = own_recipe.model_copy(update={"seed": seed})
-        with RunDirectory(
-            run_path / f"seed-{seed}", identity | {"recipe": chosen.model_dump(mode="json", exclude={"weights"})}
-        ) as run:
-            ready = replace(student, model=calibrated)
-            model, phases = distil(ready, teacher, training.own, training.teachers, chosen, run)
-        trained[seed] = model, phases
+    first = calibrated if start is None else _started(calibrated, read_model(start))
+    trained = _distilled(replace(student, model=first), teacher, training, own_recipe, identity, run_path, seeds)
     calibrated = as_stored(calibrated, recipe.weights)
 
     data_sets = {"held out": held_out if len(held_out) else kept.take(np.arange(min(len(kept), 1000)))}
@@ -165,7 +162,7 @@ def convert(
         written = replace(model, parameters=trained[attempt.seed][0].parameters)
         write_model(written, directory, weights=recipe.weights)
         _write_tokenizer(student, teacher_directory, directory)
-        card = _card(out.name, model, recipe, before, attempts, attempt, headroom, provenance)
+        card = _card(out.name, model, recipe, before, attempts, attempt, headroom, provenance, start)
         (directory / "README.md").write_text(card, encoding="utf-8")
     return Converted(
         replace(model, directory=out), before.teacher.get("dev"), attempt.evaluations.get("dev"),
@@ -211,6 +208,53 @@ def _published_table(published: Path, teacher: Model, tokenizer: Tokenizer) -> n
     return table
 
 
+def _distilled(
+    student: Student,
+    teacher: Model,
+    training: Texts,
+    recipe: Recipe,
+    identity: Mapping[str, object],
+    run_path: Path,
+    seeds: int,
+) -> dict[int, tuple[Model, dict[str, Trained]]]:
+    """The student after its training, and what that took, by seed."""
+    found = {}
+    for seed in range(recipe.seed, recipe.seed + seeds):
+        chosen = recipe.model_copy(update={"seed": seed})
+        own_identity = {**identity, "recipe": chosen.model_dump(mode="json", exclude={"weights"})}
+        with RunDirectory(run_path / f"seed-{seed}", own_identity) as run:
+            found[seed] = distil(student, teacher, training.own, training.teachers, chosen, run)
+    return found
+
+
+def _digests(**models: Path | None) -> dict[str, str]:
+    return {what: file_digest(one / "model.safetensors") for what, one in models.items() if one is not None}
+
+
+def _distilled_by(recipe: Recipe, longest: int, *, started: bool) -> Recipe:
+    """The recipe for texts up to the `longest`; without stage 1 and what comes before it where that was done."""
+    changes: dict[str, object] = {"data": recipe.data.model_copy(update={"longest": longest})}
+    if started:
+        changes |= {"progressive": None, "hidden": recipe.hidden.model_copy(update={"epochs": 0})}
+    return recipe.model_copy(update=changes)
+
+
+def _started(calibrated: Model, start: Model) -> Model:
+    """The calibrated student with what a trained one has of its parameters.
+
+    Raises:
+        UserError: that one differs in more than the roots of its norms.
+    """
+    if with_roots(start.architecture) != with_roots(calibrated.architecture):
+        raise UserError(
+            f"--start {start.directory}: differs from this recipe's student in more than its norms' roots; "
+            "give one of the same teacher, functions, word pieces and labels"
+        )
+    trained = start.parameters
+    parameters = {stage: own | trained[stage] for stage, own in calibrated.parameters.items()}
+    return replace(calibrated, parameters=parameters)
+
+
 def _calibrate(student: Student, teacher: Model, sequences: Sequences, recipe: Recipe) -> Model:
     rows = np.random.default_rng(recipe.seed).permutation(len(sequences))[: recipe.calibration_rows]
     chosen = [sequences[row] for row in rows]
@@ -236,6 +280,7 @@ def _card(
     chosen: Attempt,
     headroom: Headroom,
     provenance: Provenance,
+    start: Path | None,
 ) -> str:
     columns = {
         data: {"teacher": before.teacher[data], "before distillation": before.calibrated[data], "student": evaluation}
@@ -246,6 +291,7 @@ def _card(
         "pipeline_tag": "text-classification",
         "freediv": {
             "recipe": recipe.name,
+            **({} if start is None else {"start": start.name}),
             "seed": chosen.seed,
             "headroom_bits": round(headroom.bits, 2),
             "training_seconds": round(chosen.seconds),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,14 +11,13 @@ import numpy as np
 
 from ..transformer import Architecture, Model
 from ..transformer.normalisation import NORMALISATIONS
-from .batches import join_sequences, padding_lengths, plan_batches, string_together
 from .calibration import calibrate_norms
-from .evaluation import logits_of
+from .epochs import Mixture, draw_epochs, with_logits
 from .losses import hidden_state_loss, logit_loss, rootless_loss
-from .recipe import ConstantsRecipe, DataRecipe, ProgressiveRecipe, Recipe, StageRecipe
+from .recipe import ConstantsRecipe, ProgressiveRecipe, Recipe, StageRecipe
 from .replacement import Student
 from .run import RunDirectory
-from .training import Epoch, Loss, Phase, Schedule, Trained, train
+from .training import Loss, Phase, Schedule, Trained, train
 
 
 def distil(
@@ -84,21 +83,24 @@ class _Distillation:
 
     def _train(self, name: str, loss: Loss, stage: StageRecipe, number: int, constants: Any) -> None:
         seed, architecture = self._recipe.seed, self._model.architecture
-        rows = _epochs(self._own, architecture.separator_token, self._recipe.data, stage, (seed, number))
+        data, precision = self._recipe.data, self._recipe.precision
+        mixture = Mixture(stage.rows, data.long_share, data.longest, data.tokens_per_batch, data.shapes)
+        rows = draw_epochs(self._own, architecture.separator_token, stage.epochs, mixture, (seed, number))
         last = constants is None
+        epochs = tuple(one.epoch for one in rows)
         if last:
-            rows = _with_logits(rows, self._teacher, self._teachers, self._run)
+            epochs = with_logits(rows, self._teacher, self._teachers, self._run, precision)
         phase = Phase(
             name,
             loss,
-            tuple(one.epoch for one in rows),
+            epochs,
             Schedule(
                 stage.learning_rate, stage.warmup_steps, stage.weight_decay, stage.clip, accumulate=stage.accumulate
             ),
             architecture.pad_token,
             seed + number - 1,
             partial(_rate, self._recipe.constants, architecture.embedding == "public", last),
-            precision=self._recipe.precision,
+            precision=precision,
         )
         self._done[name] = train(phase, self._model.parameters, constants, self._run)
         self._model = replace(self._model, parameters=self._done[name].parameters)
@@ -141,53 +143,3 @@ def _rate(constants: ConstantsRecipe, frozen_table: bool, trains_classifier: boo
     if name.startswith("constants.") and block.endswith("feed_forward"):
         return constants.quadratic  # low: the weights on both sides can do the same, and a must stay positive
     return {"constants.log_k": constants.k, "constants.c": constants.c, "norm.log_g": constants.g}.get(name, 1.0)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """What an epoch is made of: `groups` of row numbers, each strung together to one sequence; and the epoch."""
-
-    groups: list[np.ndarray]
-    epoch: Epoch
-
-
-def _epochs(
-    sequences: Sequence[np.ndarray], separator: int | None, data: DataRecipe, stage: StageRecipe, seed: tuple[int, int]
-) -> tuple[_Rows, ...]:
-    """Epochs of `stage.rows` single rows, other ones until all are used and then from the first, and of long sequences
-    made of them.
-    """
-    count = stage.rows or len(sequences)
-    order = np.random.default_rng(seed).permutation(len(sequences))
-    found: list[_Rows] = []
-    pad_to: np.ndarray | None = None
-    for number in range(stage.epochs):
-        rng = np.random.default_rng((*seed, number))
-        rows = order[np.arange(number * count, (number + 1) * count) % len(sequences)]
-        lengths = [len(sequences[row]) for row in rows]
-        long_tokens = sum(lengths) * data.long_share / (1 - data.long_share)
-        long = [rows[group] for group in string_together(lengths, long_tokens, data.longest, rng)]
-        groups = [*rows[:, None], *long]
-        joined = [join_sequences([sequences[row] for row in group], separator) for group in groups]
-        lengths = [len(sequence) for sequence in joined]
-        if pad_to is None:  # the same shapes in every epoch: each is compiled once
-            pad_to = padding_lengths([*lengths, data.longest], data.shapes)
-        plan = plan_batches(lengths, tokens_per_batch=data.tokens_per_batch, pad_to=pad_to, rng=rng)
-        found.append(_Rows(groups, Epoch(joined, None, plan)))
-    return tuple(found)
-
-
-def _with_logits(
-    epochs: tuple[_Rows, ...], teacher: Model, sequences: Sequence[np.ndarray], run: RunDirectory
-) -> tuple[_Rows, ...]:
-    """The epochs with the teacher's logits as targets, for the same rows in the teacher's own word pieces."""
-    found = []
-    for number, rows in enumerate(epochs):
-        known = run.load(f"teacher-logits-{number}", {"logits": np.zeros(0)})
-        if known is None:
-            limit, separator = teacher.architecture.positions, teacher.architecture.separator_token
-            joined = [join_sequences([sequences[row] for row in group], separator)[:limit] for group in rows.groups]
-            known = {"logits": logits_of(teacher, joined, f"the teacher's logits, epoch {number + 1}")}, {}
-            run.save(f"teacher-logits-{number}", *known)
-        found.append(replace(rows, epoch=replace(rows.epoch, targets=known[0]["logits"])))
-    return tuple(found)

@@ -1,4 +1,4 @@
-"""A teacher: a pretrained encoder, fine-tuned on labelled sentences."""
+"""A teacher: a pretrained encoder, fine-tuned on labelled sentences, or on what a larger classifier says of them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,18 @@ import numpy as np
 import optax
 
 from ..errors import UserError
-from ..transformer import Architecture, Model, Parameters, forward, read_pretrained, write_model
+from ..transformer import (
+    Architecture,
+    Model,
+    Parameters,
+    Precision,
+    forward,
+    read_model,
+    read_pretrained,
+    write_model,
+)
 from .accuracy import Evaluation
 from .attempts import Attempt, attempts_section, best
-from .batches import padding_lengths, plan_batches
 from .card import (
     Provenance,
     accuracy_section,
@@ -28,12 +36,13 @@ from .card import (
     versions_section,
 )  # fmt: skip
 from .data import Examples
+from .epochs import Mixture, draw_epochs, with_labels, with_logits
 from .evaluation import evaluate
 from .holding_out import hold_out
 from .output import new_directory, require_new
 from .pairs import as_read, separator_of
 from .run import RunDirectory, file_digest
-from .training import Epoch, Loss, NumpyParameters, Phase, Precision, RandomDropout, Schedule, Stopping, train
+from .training import Epoch, Loss, NumpyParameters, Phase, RandomDropout, Schedule, Stopping, train
 from .vocabulary import encode, read_tokenizer
 
 Array = jax.Array
@@ -44,13 +53,15 @@ class FinetuneSettings:
     """How a teacher is trained; the defaults are a usual choice for BERT-family models of this size.
 
     `seeds` trainings, from `seed` on, which the rows held out choose between. After `patience` epochs without a better
-    one on those rows a training ends, and its best epoch is kept (0: all epochs, and the last).
+    one on those rows a training ends, and its best epoch is kept (0: all epochs, and the last). `long_share` of the
+    tokens are in rows strung together up to the `longest` length, which only a guide has labels for.
     """
 
     epochs: int = 3
     learning_rate: float = 5e-5
     tokens_per_batch: int = 1024
     accumulate: int = 1
+    long_share: float = 0.0
     longest: int = 128
     shapes: int = 10
     dropout: float = 0.1
@@ -82,13 +93,21 @@ def finetune(
     *,
     command: str,
     note: str = "",
+    guide: Path | None = None,
 ) -> Finetuned:
     """Fine-tune `pretrained` on `examples` and write the teacher to `out`, resuming from what `run_path` holds.
 
+    With a `guide`, a classifier of the same labels, it learns the guide's probabilities in place of the labels
+    (Hinton et al. 2015, temperature 1).
+
     Raises:
-        UserError: `out` is there already, or the pretrained model cannot be read.
+        UserError: `out` is there already, the pretrained model or the guide cannot be read, or the guide's labels are
+            others.
     """
     require_new(out)
+    guiding = None if guide is None else _read_guide(guide, examples)
+    if settings.long_share and guiding is None:
+        raise UserError("--long-share: rows strung together have no label; give a --guide, which tells what they say")
     if settings.patience and not settings.hold_out:
         raise UserError("--patience needs rows to judge by; give --hold-out a share above 0")
     tokenizer = read_tokenizer(pretrained)
@@ -98,6 +117,7 @@ def finetune(
         "pretrained": file_digest(Path(pretrained) / "model.safetensors"),
         "data": examples.digest,
         "split": settings.seed,
+        **({} if guide is None else {"guide": file_digest(guide / "model.safetensors")}),
     }
     kept, held_out = hold_out(examples, settings.hold_out, settings.seed)
     attempts = []
@@ -110,7 +130,8 @@ def finetune(
         sequences = encode(tokenizer, kept.texts, min(settings.longest, model.architecture.positions))
         with RunDirectory(run_path / f"seed-{seed}", identity | {"settings": asdict(own)}) as run:
             stopping = Stopping(partial(_accuracy, model, held_out), own.patience) if own.patience else None
-            phase = _phase(model.architecture, sequences, kept.labels, own, stopping)
+            epochs = _epochs(model.architecture, sequences, kept, own, guiding, run)
+            phase = _phase(model.architecture, epochs, own, stopping, guided=guiding is not None)
             trained = train(phase, model.parameters, None, run)
         model = replace(model, parameters=trained.parameters)
         measured = {
@@ -134,15 +155,16 @@ def _accuracy(model: Model, examples: Examples, parameters: NumpyParameters) -> 
 
 def _phase(
     architecture: Architecture,
-    sequences: list[np.ndarray],
-    labels: np.ndarray | None,
+    epochs: tuple[Epoch, ...],
     settings: FinetuneSettings,
     stopping: Stopping | None,
+    *,
+    guided: bool,
 ) -> Phase:
     return Phase(
         name="finetune",
-        loss=cross_entropy(architecture, settings.dropout),
-        epochs=_epochs(sequences, labels, settings),
+        loss=cross_entropy(architecture, settings.dropout, guided=guided),
+        epochs=epochs,
         schedule=Schedule(
             settings.learning_rate,
             weight_decay=settings.weight_decay,
@@ -158,29 +180,57 @@ def _phase(
     )
 
 
-def cross_entropy(architecture: Architecture, dropout: float) -> Loss:
-    """Mean cross-entropy of the labels, with dropout at BERT's places."""
+def cross_entropy(architecture: Architecture, dropout: float, *, guided: bool) -> Loss:
+    """Mean cross-entropy of the labels, or of the probabilities that a guide's logits stand for, with dropout at
+    BERT's places.
+    """
 
     def loss(parameters: Parameters, constants: None, batch: Mapping[str, Array], key: Array) -> Array:
         drop = RandomDropout(key, dropout, dropout)
         inputs = {"token_ids": batch["token_ids"], "mask": batch["mask"]}
         logits = forward(architecture, parameters, inputs, dropout=drop)
-        each = optax.softmax_cross_entropy_with_integer_labels(logits, batch["targets"])
+        targets = batch["targets"]
+        if guided:
+            each = optax.softmax_cross_entropy(logits, jax.nn.softmax(targets))
+        else:
+            each = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
         return (each * batch["weight"]).sum() / batch["weight"].sum()
 
     return loss
 
 
-def _epochs(sequences: list[np.ndarray], labels: np.ndarray | None, settings: FinetuneSettings) -> tuple[Epoch, ...]:
-    lengths = [len(sequence) for sequence in sequences]
-    pad_to = padding_lengths(lengths, settings.shapes)
+def _epochs(
+    architecture: Architecture,
+    sequences: Sequence[np.ndarray],
+    examples: Examples,
+    settings: FinetuneSettings,
+    guide: Model | None,
+    run: RunDirectory,
+) -> tuple[Epoch, ...]:
+    mixture = Mixture(None, settings.long_share, settings.longest, settings.tokens_per_batch, settings.shapes)
+    rows = draw_epochs(sequences, architecture.separator_token, settings.epochs, mixture, (settings.seed,))
+    if guide is None:
+        assert examples.labels is not None
+        return with_labels(rows, examples.labels)
+    assert guide.directory is not None
+    read = encode(read_tokenizer(guide.directory), examples.texts, guide.architecture.positions)
+    return with_logits(rows, guide, read, run, settings.precision, "the guide's logits")
 
-    def epoch(number: int) -> Epoch:
-        rng = np.random.default_rng((settings.seed, number))
-        plan = plan_batches(lengths, tokens_per_batch=settings.tokens_per_batch, pad_to=pad_to, rng=rng)
-        return Epoch(sequences, labels, plan)
 
-    return tuple(epoch(number) for number in range(settings.epochs))
+def _read_guide(directory: Path, examples: Examples) -> Model:
+    """A classifier of the labels that the examples have.
+
+    Raises:
+        UserError: it cannot be read, or its labels are others.
+    """
+    guide = as_read(read_model(directory), examples.texts, examples.source)
+    known = guide.architecture.label_names
+    if known != examples.label_names:
+        raise UserError(
+            f"--guide {directory}: it knows the labels {', '.join(known)}, "
+            f"the data has {', '.join(examples.label_names)}"
+        )
+    return guide
 
 
 def _card(

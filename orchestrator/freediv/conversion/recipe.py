@@ -7,9 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..transformer import Architecture, LayerFunctions, Weights
+from ..transformer import Architecture, LayerFunctions, Precision, Weights
 from ..yaml_file import read_yaml
-from .training import Precision
 
 
 class _Section(BaseModel):

@@ -25,6 +25,7 @@ class Result:
         headroom_bits: measured.
         layer_megabytes, layer_messages: of one encoder layer, sent by one party, for `length` word pieces.
         hours, device: of the training of the seed that was kept.
+        start: the student that this one's training went on from.
     """
 
     model: str
@@ -41,6 +42,7 @@ class Result:
     length: int | None
     hours: float | None
     device: str | None
+    start: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """One object of `--json`."""
@@ -81,6 +83,7 @@ def read_result(name: str, model: Path) -> Result:
         length=cost.get("length"),
         hours=None if seconds is None else seconds / 3600,
         device=card.get("device"),
+        start=card.get("start"),
     )
 
 
@@ -92,6 +95,7 @@ def rows(results: Sequence[Result]) -> list[list[str]]:
 def _row(r: Result) -> list[str]:
     lengths = "" if r.length is None else f" ({r.length} pieces)"
     hours = "-" if r.hours is None else f"{r.hours:.2f} h" + (f" on {r.device}" if r.device else "")
+    hours += "" if r.start is None else f", after {r.start}"
     return [
         r.model,
         r.kind,

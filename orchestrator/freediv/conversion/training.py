@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ import numpy as np
 import optax
 
 from ..errors import UserError
-from ..transformer import Parameters, half_precision
+from ..transformer import Parameters, Precision, in_precision
 from .batches import Batch, BatchPlan
 from .progress import Meter
 from .run import RunDirectory
@@ -28,7 +27,6 @@ Loss = Callable[[Parameters, Any, Mapping[str, Array], Array], Array]
 
 The batch has the names of `batch_arrays`, and `progress`, the share of the phase's steps that have been taken.
 """
-Precision = Literal["float32", "bfloat16"]
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 STEPS_BETWEEN_REPORTS = 10
@@ -313,7 +311,7 @@ def _step(phase: Phase, optimiser: Any) -> Any:
         def of_trained(trained: Parameters) -> Array:
             return phase.loss(_merge(trained, frozen), constants, batch, key)
 
-        with half_precision() if phase.precision == "bfloat16" else contextlib.nullcontext():
+        with in_precision(phase.precision):
             value, gradient = jax.value_and_grad(of_trained)(parameters)
         updates, state = optimiser.update(gradient, state, parameters)
         # The rate is an argument, so that runs of another length or seed are the same program.

@@ -16,7 +16,7 @@ from .checkpoint import (
 from .folding import fold
 from .inputs import bucket_for, input_shapes, prepare_inputs
 from .pairs import Text
-from .products import half_precision
+from .products import Precision, half_precision, in_precision
 from .stages import Dropout, Parameters, Stage, forward, hidden_states, parameter_shapes, stages
 from .storage import Weights
 
@@ -28,6 +28,7 @@ __all__ = [
     "LayerFunctions",
     "Model",
     "Parameters",
+    "Precision",
     "Stage",
     "Text",
     "Weights",
@@ -38,6 +39,7 @@ __all__ = [
     "forward",
     "half_precision",
     "hidden_states",
+    "in_precision",
     "initial_constants",
     "initial_parameters",
     "input_shapes",

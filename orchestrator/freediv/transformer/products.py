@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import layout
 
 Array = jax.Array
+Precision = Literal["float32", "bfloat16"]
 
 
 def half_precision() -> AbstractContextManager[None]:
@@ -21,6 +22,11 @@ def half_precision() -> AbstractContextManager[None]:
     """
     context: AbstractContextManager[None] = jax.default_matmul_precision("bfloat16")
     return context
+
+
+def in_precision(precision: Precision) -> AbstractContextManager[None]:
+    """What is traced within takes the operands of its products in this precision."""
+    return half_precision() if precision == "bfloat16" else nullcontext()
 
 
 def multiply(x: Array, y: Array) -> Array:

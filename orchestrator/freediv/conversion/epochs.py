@@ -1,0 +1,95 @@
+"""What the epochs of a training are made of: single rows, rows strung together, and what a teacher says of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..transformer import Model, Precision, in_precision
+from .batches import join_sequences, padding_lengths, plan_batches, string_together
+from .evaluation import logits_of
+from .run import RunDirectory
+from .training import Epoch
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """How the sequences of an epoch are drawn and put into batches.
+
+    Attributes:
+        rows: single rows of an epoch, other ones each time until all are used, and then from the first; None: all.
+        long_share: of the tokens, that are in rows strung together.
+        longest: length of these, in word pieces.
+        tokens_per_batch: about so many.
+        shapes: distinct lengths to pad to; each compiles once.
+    """
+
+    rows: int | None
+    long_share: float
+    longest: int
+    tokens_per_batch: int
+    shapes: int
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What an epoch is made of: `groups` of row numbers, each strung together to one sequence; and the epoch."""
+
+    groups: list[np.ndarray]
+    epoch: Epoch
+
+
+def draw_epochs(
+    sequences: Sequence[np.ndarray], separator: int | None, count: int, mixture: Mixture, seed: tuple[int, ...]
+) -> tuple[Rows, ...]:
+    """`count` epochs of single rows, and of long sequences made of them; without targets."""
+    size = mixture.rows or len(sequences)
+    order = np.random.default_rng(seed).permutation(len(sequences))
+    found: list[Rows] = []
+    pad_to: np.ndarray | None = None
+    for number in range(count):
+        rng = np.random.default_rng((*seed, number))
+        rows = order[np.arange(number * size, (number + 1) * size) % len(sequences)]
+        lengths = [len(sequences[row]) for row in rows]
+        long_tokens = sum(lengths) * mixture.long_share / (1 - mixture.long_share)
+        long = [rows[group] for group in string_together(lengths, long_tokens, mixture.longest, rng)]
+        groups = [*rows[:, None], *long]
+        joined = [join_sequences([sequences[row] for row in group], separator) for group in groups]
+        lengths = [len(sequence) for sequence in joined]
+        if pad_to is None:  # the same shapes in every epoch: each is compiled once
+            all_lengths = [len(sequence) for sequence in sequences]
+            pad_to = padding_lengths([*lengths, mixture.longest if long else max(all_lengths)], mixture.shapes)
+        plan = plan_batches(lengths, tokens_per_batch=mixture.tokens_per_batch, pad_to=pad_to, rng=rng)
+        found.append(Rows(groups, Epoch(joined, None, plan)))
+    return tuple(found)
+
+
+def with_labels(epochs: tuple[Rows, ...], labels: np.ndarray) -> tuple[Epoch, ...]:
+    """The epochs, of single rows, with the rows' labels [count] as targets."""
+    return tuple(replace(rows.epoch, targets=labels[np.concatenate(rows.groups)]) for rows in epochs)
+
+
+def with_logits(
+    epochs: tuple[Rows, ...],
+    teacher: Model,
+    sequences: Sequence[np.ndarray],
+    run: RunDirectory,
+    precision: Precision,
+    task: str = "the teacher's logits",
+) -> tuple[Epoch, ...]:
+    """The epochs with the teacher's logits as targets, for the same rows in the teacher's own word pieces.
+
+    A row that several epochs have is read once.
+    """
+    numbers: dict[tuple[int, ...], int] = {}
+    placed = [np.array([numbers.setdefault(tuple(g), len(numbers)) for g in rows.groups]) for rows in epochs]
+    known = run.load("teacher-logits", {"logits": np.zeros(0)})
+    if known is None:
+        limit, separator = teacher.architecture.positions, teacher.architecture.separator_token
+        joined = [join_sequences([sequences[row] for row in group], separator)[:limit] for group in numbers]
+        with in_precision(precision):
+            known = {"logits": logits_of(teacher, joined, task)}, {}
+        run.save("teacher-logits", *known)
+    return tuple(replace(rows.epoch, targets=known[0]["logits"][own]) for rows, own in zip(epochs, placed, strict=True))

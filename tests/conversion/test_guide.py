@@ -1,0 +1,87 @@
+"""A teacher that learns from a larger one, and what a teacher says of the rows of an epoch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from freediv.conversion import epochs as epochs_module
+from freediv.conversion.card import read_card
+from freediv.conversion.data import read_examples
+from freediv.conversion.epochs import Mixture, draw_epochs, with_logits
+from freediv.conversion.evaluation import logits_of
+from freediv.conversion.run import RunDirectory
+from freediv.conversion.vocabulary import encode, read_tokenizer
+from freediv.transformer import Model, read_model, write_model
+
+from .conftest import Task, freediv
+
+
+@pytest.fixture
+def contrary(teacher: Path, tmp_path: Path) -> Path:
+    """A guide that is certain of the other label."""
+    model = read_model(teacher)
+    classifier = {
+        name: value[..., ::-1] if name in ("weight", "bias") else value
+        for name, value in model.parameters["classifier"].items()
+    }
+    write_model(
+        replace(model, parameters=model.parameters | {"classifier": classifier}), tmp_path / "guide", tokenizer=teacher
+    )
+    return tmp_path / "guide"
+
+
+def test_a_guided_teacher_learns_what_its_guide_says_and_not_the_labels(
+    task: Task, contrary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--epochs", "6", "--learning-rate", "5e-3", "--tokens-per-batch", "128", "--longest", "32"]
+    arguments += [
+        "--guide",
+        contrary,
+        "--long-share",
+        "0.2",
+        "--data",
+        task.train,
+        "--label-names",
+        "negative,positive",
+    ]
+    assert freediv(monkeypatch, "finetune", task.pretrained, *arguments, "-o", tmp_path / "out") == 0
+    accuracy = read_card(tmp_path / "out")["accuracy"]["held out"]
+    assert accuracy["correct"] <= 0.1 * accuracy["count"]
+
+
+def test_a_guide_of_other_labels_and_long_rows_without_one_are_refused(
+    task: Task, contrary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ("finetune", task.pretrained, "--data", task.train, "-o", tmp_path / "out")
+    assert freediv(monkeypatch, *command, "--guide", contrary, "--label-names", "bad,good") == 2
+    assert "knows the labels negative, positive, the data has bad, good" in capsys.readouterr().err
+    assert freediv(monkeypatch, *command, "--long-share", "0.2") == 2
+    assert "give a --guide" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.run").exists()
+
+
+def test_every_sequence_has_its_own_logits_and_a_row_of_several_epochs_is_read_once(
+    task: Task, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = read_model(teacher)
+    sequences = encode(read_tokenizer(teacher), read_examples(task.train).texts[:40], 32)
+    rows = draw_epochs(sequences, None, 2, Mixture(30, 0.3, 32, 128, 2), (0,))
+    read: list[np.ndarray] = []
+
+    def counting(model: Model, sequences: list[np.ndarray], task: str) -> np.ndarray:
+        read.extend(sequences)
+        return logits_of(model, sequences, task)
+
+    monkeypatch.setattr(epochs_module, "logits_of", counting)
+    with RunDirectory(tmp_path, {}) as run:
+        epochs = with_logits(rows, model, sequences, run, "float32")
+        again = with_logits(rows, model, sequences, run, "float32")
+    long = [group for one in rows for group in one.groups if len(group) > 1]
+    assert len(long) > 4 and len(read) == 40 + len(long)
+    for epoch, same in zip(epochs, again, strict=True):
+        assert len(epoch.targets) == len(epoch.sequences)
+        np.testing.assert_allclose(epoch.targets, logits_of(model, epoch.sequences), atol=1e-5)
+        np.testing.assert_array_equal(epoch.targets, same.targets)
