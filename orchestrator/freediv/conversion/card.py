@@ -93,8 +93,8 @@ def extend_card(directory: Path, key: str, value: Mapping[str, Any], section: Se
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
 
 
-def model_section(architecture: Architecture) -> Section:
-    """What the model is, in a few lines."""
+def model_section(architecture: Architecture, more: str = "") -> Section:
+    """What the model is, in a few lines, and what else is to be said of it."""
     a = architecture
     functions = sorted({f"{f.attention}, {f.activation}, {f.attention_norm}" for f in a.functions})
     kind, reads = "An MPNet" if a.relative_buckets else "A BERT", "pairs of texts" if a.pairs else "single texts"
@@ -104,7 +104,7 @@ def model_section(architecture: Architecture) -> Section:
         f"({a.embedding} embedding); texts of up to {a.positions} pieces. "
         f"Attention, activation and norms: {'; '.join(functions)}. Labels: {', '.join(a.label_names)}."
     )
-    return "Model", text
+    return "Model", f"{text} {more}"
 
 
 def accuracy_section(columns: Mapping[str, Evaluation | None], what: str) -> Section:

@@ -37,9 +37,11 @@ from .headroom import Headroom, measure_headroom
 from .holding_out import hold_out
 from .output import new_directory, require_new
 from .pairs import as_read
+from .progress import say
 from .recipe import Recipe
 from .replacement import Student, make_student
 from .run import RunDirectory, file_digest
+from .table_cut import TableCut, measure_table_cut
 from .training import Trained
 from .vocabulary import encode, read_tokenizer
 
@@ -60,11 +62,14 @@ class Converted:
 
 @dataclass(frozen=True)
 class _Before:
-    """What there is beside the attempts: the teacher, and the student before distillation, by data set."""
+    """What there is beside the attempts: the teacher, and the student before distillation, by data set; and what its
+    word table has lost.
+    """
 
     teacher: dict[str, Evaluation | None]
     calibrated: dict[str, Evaluation | None]
     agreement: dict[int, Accuracy]
+    table_cut: TableCut
 
 
 def convert(
@@ -114,6 +119,8 @@ def convert(
     }
     own_recipe = _distilled_by(recipe, longest, started=start is not None)
     training = Texts(encode(student.tokenizer, kept.texts, longest), full, kept.labels)
+    table_cut = measure_table_cut(student, teacher, training.own, full)
+    say(str(table_cut))
     calibrated = _calibrate(student, teacher, training.own, recipe)
     first = calibrated if start is None else _started(calibrated, read_model(start))
     trained = _distilled(replace(student, model=first), teacher, training, own_recipe, identity, run_path, seeds)
@@ -136,6 +143,7 @@ def convert(
         {name: t.evaluate(logits_of(teacher, t.teachers, f"the teacher on {name} rows")) for name, t in texts.items()},
         _evaluated(calibrated, texts, "before distillation"),
         checks.agreement(calibrated, wanted),
+        table_cut,
     )
     stress = [*checks.own, *random_sequences(calibrated, recipe.seed)]
 
@@ -308,7 +316,7 @@ def _card(
         f"{name}: a student for private inference",
         summary,
         [
-            model_section(model.architecture),
+            model_section(model.architecture, str(before.table_cut)),
             *(accuracy_section(columns[data], title) for data, title in titles.items() if data in columns),
             attempts_section(attempts, chosen),
             agreement_section(chosen.agreement, before.agreement),

@@ -52,3 +52,9 @@ class Meter:
     def line(self, text: str) -> None:
         """Print a line that stays."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """A line on standard error; nothing where there is no text."""
+    if text:
+        Console(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
