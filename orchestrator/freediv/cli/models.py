@@ -137,8 +137,8 @@ def finetune(
 ) -> None:
     """Train a teacher: a pretrained encoder and labelled sentences in, a classifier and its card out.
 
-    PRETRAINED is a Hugging Face directory of a BERT or MPNet. A run that was interrupted goes on from its last
-    checkpoint when the same command is given again.
+    PRETRAINED is a Hugging Face directory of a BERT or MPNet, or `hub:owner/name`, fetched where a hub can be reached.
+    A run that was interrupted goes on from its last checkpoint when the same command is given again.
 
     \b
     Examples:
@@ -160,7 +160,7 @@ def finetune(
         )
     run_path = _run_directory(run, out)
     made = train_teacher(
-        pretrained, examples, dev_examples, FinetuneSettings(**settings), out, run_path,
+        resolve_model(pretrained), examples, dev_examples, FinetuneSettings(**settings), out, run_path,
         command=_command_line(), note=note, guide=None if guide is None else resolve_model(guide),
     )  # fmt: skip
     if run is None:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ..errors import UserError
+from . import hub
 from .activation import ACTIVATIONS
 from .architecture import Architecture, LayerFunctions
 from .attention import ATTENTIONS
@@ -67,12 +68,15 @@ class Model:
 
 
 def resolve_model(name: str | Path) -> Path:
-    """The directory of a model: a path, or the name of one that comes with the package (`demo`).
+    """The directory of a model: a path, the name of one that comes with the package (`demo`), or one on a hub
+    (`hub:owner/name`), which is then fetched.
 
     Raises:
-        UserError: neither a directory nor a shipped model.
+        UserError: neither a directory nor a shipped model, or it cannot be fetched.
     """
     path = Path(name)
+    if str(name).startswith(hub.PREFIX):
+        return hub.fetch_model(str(name))
     shipped = MODELS / str(name)
     if not path.exists() and len(path.parts) == 1 and (shipped / "config.json").is_file():
         return shipped

@@ -1,0 +1,44 @@
+"""Models by their name on a hub, `hub:owner/name` or `hub:owner/name@revision`, where one can be reached.
+
+Only configuration, tokenizer and safetensors are fetched, never code or pickles; what was fetched before is used again
+where the hub does not answer. Which hub, and where files are kept, is `huggingface_hub`'s to configure (`HF_ENDPOINT`,
+`HF_HOME`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import UserError
+
+PREFIX = "hub:"
+_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+
+
+def fetch_model(name: str) -> Path:
+    """The directory of a model on the hub, fetched if need be.
+
+    Raises:
+        UserError: no such model or revision, or no hub to be reached and nothing kept from before.
+    """
+    repository, _, revision = name.removeprefix(PREFIX).partition("@")
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
+    except ImportError:
+        raise UserError(f"{name}: needs the package huggingface_hub; install it, or name a directory") from None
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=list(_FILES)))
+    except HFValidationError:
+        raise UserError(
+            f"{name}: not a name on a hub; write {PREFIX}owner/name, or {PREFIX}owner/name@revision"
+        ) from None
+    except RevisionNotFoundError:
+        raise UserError(f"{name}: the hub has no revision '{revision}' of this model") from None
+    except RepositoryNotFoundError:
+        raise UserError(f"{name}: the hub has no such model, or shows it only to those who log in") from None
+    except Exception as error:  # whatever its HTTP client raises
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"{name}: could not be fetched ({reason[0]}); download it elsewhere and name its directory"
+        ) from None
