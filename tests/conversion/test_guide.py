@@ -10,8 +10,11 @@ import pytest
 from freediv.conversion import epochs as epochs_module
 from freediv.conversion.card import read_card
 from freediv.conversion.data import read_examples
-from freediv.conversion.epochs import Mixture, draw_epochs, with_logits
+from freediv.conversion.distillation import distil
+from freediv.conversion.epochs import Mixture, draw_epochs, rows_read_by, with_logits
 from freediv.conversion.evaluation import logits_of
+from freediv.conversion.recipe import StageRecipe, read_recipe
+from freediv.conversion.replacement import make_student
 from freediv.conversion.run import RunDirectory
 from freediv.conversion.vocabulary import encode, read_tokenizer
 from freediv.transformer import Model, read_model, write_model
@@ -77,11 +80,45 @@ def test_every_sequence_has_its_own_logits_and_a_row_of_several_epochs_is_read_o
 
     monkeypatch.setattr(epochs_module, "logits_of", counting)
     with RunDirectory(tmp_path, {}) as run:
-        epochs = with_logits(rows, model, sequences, run, "float32")
-        again = with_logits(rows, model, sequences, run, "float32")
+        epochs, again = (with_logits(rows, model, rows_read_by(model, sequences), run, "float32") for _ in range(2))
     long = [group for one in rows for group in one.groups if len(group) > 1]
-    assert len(long) > 4 and len(read) == 40 + len(long)
+    assert len(long) > 4 and len(read) == len({one.tobytes() for one in sequences}) + len(long)
     for epoch, same in zip(epochs, again, strict=True):
         assert len(epoch.targets) == len(epoch.sequences)
         np.testing.assert_allclose(epoch.targets, logits_of(model, epoch.sequences), atol=1e-5)
         np.testing.assert_array_equal(epoch.targets, same.targets)
+
+
+def test_noise_replaces_a_share_of_the_pieces_but_none_that_hold_a_text_together(task: Task, teacher: Path) -> None:
+    tokenizer = read_tokenizer(teacher)
+    pairs = [(text, text[::-1]) for text in read_examples(task.train).texts[:200]]
+    separator = tokenizer.token_to_id("[SEP]")
+    sequences = encode(tokenizer, pairs, 48)
+    plain, noisy = (
+        draw_epochs(sequences, separator, 2, Mixture(None, 0.2, 48, 128, 2, noise), (0,)) for noise in (0.0, 0.25)
+    )
+    before, after = (np.concatenate([s for one in rows for s in one.epoch.sequences]) for rows in (plain, noisy))
+    special = np.isin(before, [separator, tokenizer.token_to_id("[CLS]")])
+    assert np.array_equal(before[special], after[special]) and not np.isin(after[~special], before[special]).any()
+    assert 0.2 < np.mean(before[~special] != after[~special]) < 0.25  # some are replaced by themselves
+    assert not np.array_equal(noisy[0].epoch.sequences[0], noisy[1].epoch.sequences[0])
+
+
+def test_with_noise_the_teacher_reads_what_the_student_reads(task: Task, teacher: Path, tmp_path: Path) -> None:
+    """A cut vocabulary has other numbers, and a teacher that read the text as it was would say something else."""
+    model, texts = read_model(teacher), list(read_examples(task.train).texts[:64])
+    recipe = read_recipe(task.recipe).model_copy(
+        update={"logits": StageRecipe(epochs=1, learning_rate=1e-3, noise=0.3)}
+    )
+    recipe = recipe.model_copy(update={"hidden": StageRecipe(epochs=0, learning_rate=1e-3)})
+    full = encode(read_tokenizer(teacher), texts, 48)
+    student = make_student(model, read_tokenizer(teacher), full, recipe)
+    own = encode(student.tokenizer, texts, 32)
+    with RunDirectory(tmp_path, {}) as run:
+        distil(student, model, own, full, recipe, run)
+        found = run.load("teacher-logits", {"logits": np.zeros(0)})
+    mixture = Mixture(None, recipe.data.long_share, 32, 128, 2, 0.3)
+    [rows] = draw_epochs(own, None, 1, mixture, (recipe.seed, 2))
+    read = list({s.tobytes(): s for s in (student.kept[one] for one in rows.epoch.sequences)}.values())
+    assert found is not None
+    np.testing.assert_allclose(found[0]["logits"], logits_of(model, read), atol=1e-5)

@@ -258,8 +258,9 @@ def _started(calibrated: Model, start: Model) -> Model:
             f"--start {start.directory}: differs from this recipe's student in more than its norms' roots; "
             "give one of the same teacher, functions, word pieces and labels"
         )
-    trained = start.parameters
-    parameters = {stage: own | trained[stage] for stage, own in calibrated.parameters.items()}
+    parameters = {stage: own | start.parameters[stage] for stage, own in calibrated.parameters.items()}
+    if calibrated.architecture.embedding == "public":  # as it was published, whatever a file has rounded
+        parameters["embedding"]["word"] = calibrated.parameters["embedding"]["word"]
     return replace(calibrated, parameters=parameters)
 
 

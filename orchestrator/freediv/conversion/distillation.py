@@ -12,7 +12,7 @@ import numpy as np
 from ..transformer import Architecture, Model
 from ..transformer.normalisation import NORMALISATIONS
 from .calibration import calibrate_norms
-from .epochs import Mixture, draw_epochs, with_logits
+from .epochs import Mixture, Rows, draw_epochs, rows_read_by, with_logits
 from .losses import hidden_state_loss, logit_loss, rootless_loss
 from .recipe import ConstantsRecipe, ProgressiveRecipe, Recipe, StageRecipe
 from .replacement import Student
@@ -60,7 +60,7 @@ class _Distillation:
         self._own, self._teachers = own_sequences, teacher_sequences
         self._model, self._done = student.model, dict[str, Trained]()
         # Aligned position by position: the teacher reads the student's word pieces.
-        self._beside = {"teacher": teacher.parameters, "kept": student.kept}
+        self._beside: dict[str, Any] = {"teacher": teacher.parameters, "kept": student.kept}
 
     def all(self) -> tuple[Model, dict[str, Trained]]:
         recipe, teacher, architecture = self._recipe, self._teacher.architecture, self._model.architecture
@@ -81,15 +81,20 @@ class _Distillation:
             self._train("logits", logit_loss(architecture, penalty), recipe.logits, 2, None)
         return self._model, self._done
 
+    def _read_beside(self, rows: Rows) -> list[np.ndarray]:
+        """What the student reads, piece by piece in the teacher's vocabulary: noise is the same for both."""
+        return [self._beside["kept"][sequence] for sequence in rows.epoch.sequences]
+
     def _train(self, name: str, loss: Loss, stage: StageRecipe, number: int, constants: Any) -> None:
         seed, architecture = self._recipe.seed, self._model.architecture
         data, precision = self._recipe.data, self._recipe.precision
-        mixture = Mixture(stage.rows, data.long_share, data.longest, data.tokens_per_batch, data.shapes)
+        mixture = Mixture(stage.rows, data.long_share, data.longest, data.tokens_per_batch, data.shapes, stage.noise)
         rows = draw_epochs(self._own, architecture.separator_token, stage.epochs, mixture, (seed, number))
         last = constants is None
         epochs = tuple(one.epoch for one in rows)
         if last:
-            epochs = with_logits(rows, self._teacher, self._teachers, self._run, precision)
+            read = self._read_beside if stage.noise else rows_read_by(self._teacher, self._teachers)
+            epochs = with_logits(rows, self._teacher, read, self._run, precision)
         phase = Phase(
             name,
             loss,

@@ -36,7 +36,7 @@ from .card import (
     versions_section,
 )  # fmt: skip
 from .data import Examples
-from .epochs import Mixture, draw_epochs, with_labels, with_logits
+from .epochs import Mixture, draw_epochs, rows_read_by, with_labels, with_logits
 from .evaluation import evaluate
 from .holding_out import hold_out
 from .output import new_directory, require_new
@@ -207,14 +207,15 @@ def _epochs(
     guide: Model | None,
     run: RunDirectory,
 ) -> tuple[Epoch, ...]:
-    mixture = Mixture(None, settings.long_share, settings.longest, settings.tokens_per_batch, settings.shapes)
+    longest = min(settings.longest, architecture.positions)
+    mixture = Mixture(None, settings.long_share, longest, settings.tokens_per_batch, settings.shapes)
     rows = draw_epochs(sequences, architecture.separator_token, settings.epochs, mixture, (settings.seed,))
     if guide is None:
         assert examples.labels is not None
         return with_labels(rows, examples.labels)
     assert guide.directory is not None
     read = encode(read_tokenizer(guide.directory), examples.texts, guide.architecture.positions)
-    return with_logits(rows, guide, read, run, settings.precision, "the guide's logits")
+    return with_logits(rows, guide, rows_read_by(guide, read), run, settings.precision, "the guide's logits")
 
 
 def _read_guide(directory: Path, examples: Examples) -> Model:

@@ -65,6 +65,12 @@ class StageRecipe(_Section):
     weight_decay: float = Field(default=0.01, ge=0)
     clip: float = Field(default=1.0, gt=0)
     accumulate: int = Field(default=1, ge=1, description="batches whose mean gradient makes one step")
+    noise: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="share of word pieces replaced by others, which the teacher reads as well",
+    )
 
 
 class ProgressiveRecipe(StageRecipe):
