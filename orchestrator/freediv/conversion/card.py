@@ -184,7 +184,8 @@ def provenance_section(provenance: Provenance) -> Section:
 def training_device() -> str:
     """What this process trains on, in words."""
     device = jax.devices()[0]
-    return f"{len(os.sched_getaffinity(0))} CPU cores" if device.platform == "cpu" else str(device.device_kind)
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} CPU core{'s' * (cores != 1)}" if device.platform == "cpu" else str(device.device_kind)
 
 
 def versions_section() -> Section:
