@@ -1,43 +1,26 @@
-"""`freediv finetune`, `convert`, `evaluate` and `headroom`: making a model, and measuring it."""
+"""`freediv finetune` and `convert`: making a model."""
 
 from __future__ import annotations
 
-import json
 import shlex
 import shutil
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import UserError
+from .columns import columns
 
 if TYPE_CHECKING:
-    from ..conversion.accuracy import Evaluation
-    from ..conversion.data import Examples
-    from ..private_evaluation import PrivateEvaluation
-    from ..transformer import Model, Precision
+    from ..transformer import Precision
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
 _SEEDS = click.option(
     "--seeds", type=click.IntRange(1), default=1, show_default=True,
     help="Train so often, from this seed on; the best on held-out rows is kept, the card has all.",
 )  # fmt: skip
-
-
-_TEXT_COLUMNS = click.option(
-    "--text-column", "text_columns", multiple=True, default=["sentence"], show_default=True,
-    help="Column of the texts; twice for pairs.",
-)  # fmt: skip
-
-
-def _columns(command: _Command) -> _Command:
-    label = click.option("--label-column", default="label", show_default=True, help="Column of the labels.")
-    return _TEXT_COLUMNS(label(command))
 
 
 def _run_directory(run: Path | None, out: Path) -> Path:
@@ -53,7 +36,7 @@ def _command_line() -> str:
 @click.option("--data", type=_PATH, required=True, help="Labelled texts: .tsv, .csv or .jsonl with named columns.")
 @click.option("--dev", type=_PATH, help="Labelled sentences to measure the teacher on, once, at the end.")
 @click.option("-o", "--out", type=_PATH, required=True, help="Directory to write; must not be there yet.")
-@_columns
+@columns
 @click.option("--label-names", help="Names of labels 0, 1, ..., with commas between them.  [default: as in the data]")
 @click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, help="Times that it sees the data.")
 @click.option(
@@ -177,7 +160,7 @@ def finetune(
 @click.option("--data", type=_PATH, required=True, help="Sentences to distil on; labels are not needed.")
 @click.option("--dev", type=_PATH, help="Labelled sentences to measure teacher and student on, once, at the end.")
 @click.option("-o", "--out", type=_PATH, required=True, help="Directory to write; must not be there yet.")
-@_columns
+@columns
 @click.option("--run", type=_PATH, help="Directory of checkpoints.  [default: OUT.run, removed when done]")
 @click.option("--note", default="", help="A sentence for the model card, such as where the weights and data come from.")
 @_SEEDS
@@ -254,168 +237,3 @@ def convert(
             click.echo(f"{name} on dev: {evaluation.overall}")
     click.echo(f"headroom: {made.headroom.bits:.1f} bits")
     click.echo(f"wrote {out}")
-
-
-@click.command()
-@click.argument("model", type=_PATH)
-@click.option("--data", type=_PATH, required=True, help="Labelled texts: .tsv, .csv or .jsonl with named columns.")
-@_columns
-@click.option("--secure", type=_PATH, metavar="DIR", help="Through parties that run, as this folder says.")
-@click.option("--card", is_flag=True, help="With --secure: add what came of it to the model's card.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def evaluate(
-    model: Path,
-    data: Path,
-    text_columns: tuple[str, ...],
-    label_column: str,
-    secure: Path | None,
-    card: bool,
-    as_json: bool,
-) -> None:
-    """Measure a model: accuracy with its 95 % interval, overall and by length.
-
-    MODEL is a Hugging Face directory, or `demo`, the model that comes with freediv. In plaintext; with --secure through
-    running parties that serve it, and beside it how many labels agree with plaintext.
-
-    \b
-    Examples:
-      freediv evaluate demo --data dev.tsv --json
-      freediv evaluate demo --data dev.tsv --secure deployment
-    """
-    from ..conversion.data import read_examples
-    from ..conversion.evaluation import evaluate as measure
-    from ..transformer import read_model
-
-    if card and secure is None:
-        raise UserError("--card: plaintext accuracy is in the card already; add --secure DIR")
-    loaded = read_model(model)
-    names = loaded.architecture.label_names
-    examples = read_examples(data, text_columns=text_columns, label_column=label_column, label_names=names)
-    if secure is not None:
-        found_privately = _evaluate_privately(secure, loaded, examples, as_json)
-        if card:
-            _extend_card(loaded, found_privately, examples)
-        return
-    found = measure(loaded, examples)
-    if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2))
-        return
-    _print_evaluation(found)
-
-
-def _print_evaluation(found: Evaluation) -> None:
-    click.echo(f"accuracy {found.overall} ({found.overall.correct} of {found.overall.count})")
-    for length, accuracy in found.by_length.items():
-        click.echo(f"  up to {length:3} pieces: {accuracy} ({accuracy.correct} of {accuracy.count})")
-
-
-def _extend_card(model: Model, found: PrivateEvaluation, examples: Examples) -> None:
-    from ..conversion.attempts import percent
-    from ..conversion.card import extend_card, table
-
-    assert model.directory is not None
-    rows = [
-        ["accuracy", percent(found.private.overall)],
-        ["the same label as in plaintext", percent(found.agreement)],
-        *(
-            []
-            if found.largest_logit_error is None
-            else [["largest error of a logit", f"{found.largest_logit_error:.4f}"]]
-        ),
-    ]
-    about = f"`{examples.source.name}`, {len(examples):,} rows, through running parties.\n\n"
-    kept = found.to_dict() | {
-        "data": examples.source.name,
-        "agreement": {"correct": found.agreement.correct, "count": found.agreement.count},
-    }
-    extend_card(model.directory, "secure", kept, ("Private answers", about + table(["", ""], rows)))
-
-
-def _evaluate_privately(directory: Path, model: Model, examples: Examples, as_json: bool) -> PrivateEvaluation:
-    from ..conversion.progress import Meter
-    from ..private_evaluation import evaluate_privately
-    from ..render import owner_folder
-
-    with Meter("classify privately", 1000) as meter:
-        found = evaluate_privately(
-            owner_folder(directory, "data-owner"),
-            model,
-            examples,
-            lambda progress: meter.update(1000 * progress.done // progress.total),
-        )
-    if as_json:
-        click.echo(json.dumps(found.to_dict(), indent=2))
-        return found
-    _print_evaluation(found.private)
-    agreement = found.agreement
-    click.echo(f"in plaintext {found.plaintext.overall}; the same label for {agreement.correct} of {agreement.count}")
-    if found.differing:
-        click.echo(f"rows that differ: {', '.join(str(row) for row in found.differing)}")
-    if found.largest_logit_error is not None:
-        click.echo(f"largest error of a logit: {found.largest_logit_error:.4f}")
-    click.echo(f"{found.requests} requests, {found.seconds:.0f} s")
-    return found
-
-
-@click.command()
-@click.argument("model", type=_PATH)
-@click.option("--data", type=_PATH, required=True, help="Texts: one a line (.txt), or columns (.tsv, .csv, .jsonl).")
-@_TEXT_COLUMNS
-@click.option(
-    "--length",
-    "lengths",
-    type=click.IntRange(4),
-    multiple=True,
-    metavar="PIECES",
-    help="Cut texts there; may be given several times.  [default: the model's longest]",
-)
-@click.option("--against", type=_PATH, metavar="TEACHER", help="Also say how often it gives this model's label.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def headroom(
-    model: Path,
-    data: Path,
-    text_columns: tuple[str, ...],
-    lengths: tuple[int, ...],
-    against: Path | None,
-    as_json: bool,
-) -> None:
-    """Check on any texts that a model's values stay in the ring: every stage's largest magnitude, and its headroom.
-
-    Beside it what no text can exceed while the stages before stay in range, where the weights prove that. In the ring
-    a value that is too large wraps around, and the answer is wrong without a sign. Exit status 2 if one would. MODEL is
-    run as a secure run would, in plaintext.
-
-    \b
-    Example:
-      freediv headroom student --data reviews.jsonl --text-column text --length 64 --length 128 --against teacher
-    """
-    from ..conversion.bounds import within_the_ring
-    from ..conversion.headroom import CAPACITY_BITS, bits_of
-    from ..conversion.pairs import as_read
-    from ..conversion.range_check import check_ranges
-    from ..transformer import read_model
-    from .inference import read_sentences
-
-    texts = read_sentences(data, text_columns)
-    loaded, teacher = (None if each is None else as_read(read_model(each), texts, data) for each in (model, against))
-    assert loaded is not None
-    found = check_ranges(loaded, texts, lengths or (loaded.architecture.buckets[-1],), teacher)
-    if as_json:
-        click.echo(json.dumps([one.to_dict() for one in found], indent=2))
-    else:
-        for one in found:
-            agreement = "" if one.agreement is None else f"; the label of {against}: {one.agreement}"
-            click.echo(
-                f"{one.count:,} texts cut at {one.length} pieces: {one.headroom.bits:.1f} bits of headroom{agreement}"
-            )
-            for stage, largest in one.headroom.largest.items():
-                bound = one.bounds[stage]
-                proven = f"   no text exceeds {bound:12,.0f}" if within_the_ring(bound) else ""
-                click.echo(f"  {stage:24} {largest:16,.1f} {bits_of(largest):6.1f} bits{proven}")
-    beyond = [(one.length, *item) for one in found for item in one.headroom.largest.items() if bits_of(item[1]) < 0]
-    if beyond:
-        length, stage, largest = beyond[0]
-        raise UserError(
-            f"{stage} reaches {largest:,.0f} on texts cut at {length} pieces, the ring holds 2^{CAPACITY_BITS} "
-            f"({2**CAPACITY_BITS:,}): answers would be wrong without a sign"
-        )
