@@ -97,7 +97,8 @@ def hub(published: Path) -> Iterator[Hub]:
 
 def ask(address: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Python in a process of its own: the client reads its settings once."""
-    environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
+    own = {"HF_ENDPOINT": address, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", "HF_HUB_OFFLINE": "0"}
+    environment = {**os.environ, **own, "NO_PROXY": "127.0.0.1"}
     command = [sys.executable, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
