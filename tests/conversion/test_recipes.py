@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,22 +141,30 @@ def test_few_rows_are_gone_through_as_often_as_an_epoch_asks_for() -> None:
     assert sorted(np.bincount(seen)) == [5] * len(SEQUENCES)
 
 
-def test_a_student_goes_on_from_another_and_loses_its_roots(
-    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    teacher = tmp_path / "teacher"
-    write_model(make_teacher(), teacher, tokenizer=task.pretrained)
+Convert = Callable[..., int]
+
+
+@pytest.fixture
+def convert(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Convert:
+    """`freediv convert` of a small teacher by a recipe that trains next to nothing; to a directory of this name."""
+    write_model(make_teacher(), tmp_path / "teacher", tokenizer=task.pretrained)
     data = write_tsv(tmp_path / "train.tsv", TEXTS, [0, 1] * 32)
 
-    def convert(recipe: str, out: str, *arguments: object) -> int:
+    def converted(recipe: str, out: str, *arguments: object) -> int:
         [path] = [path for path in RECIPES if path.stem == recipe]
         file = tmp_path / f"{recipe}.yaml"
         settings = small(read_yaml(path, Recipe), norms={"epochs": 1, "learning_rate": 1e-9}).model_dump(mode="json")
         settings["logits"]["epochs"] = 0
         file.write_text(json.dumps({key: value for key, value in settings.items() if value is not None}))
-        command = ("convert", teacher, "--recipe", file, "--data", data, "-o", tmp_path / out)
+        command = ("convert", tmp_path / "teacher", "--recipe", file, "--data", data, "-o", tmp_path / out)
         return freediv(monkeypatch, *command, "--allow-overflow", *arguments)
 
+    return converted
+
+
+def test_a_student_goes_on_from_another_and_loses_its_roots(
+    convert: Convert, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert convert("2quad-freediv", "rooted") == 0
     assert convert("2quad-freediv-no-roots", "rootless", "--start", tmp_path / "rooted") == 0
     rooted, rootless = (read_model(tmp_path / name) for name in ("rooted", "rootless"))
@@ -169,3 +178,15 @@ def test_a_student_goes_on_from_another_and_loses_its_roots(
     assert "after rooted" in capsys.readouterr().out
     assert convert("relu-freediv", "other", "--start", tmp_path / "rooted") == 2
     assert "differs from this recipe's student" in capsys.readouterr().err
+
+
+def test_a_student_that_goes_on_from_another_has_the_published_table_and_not_what_a_file_made_of_it(
+    convert: Convert, tmp_path: Path
+) -> None:
+    published = ("--published", tmp_path / "teacher")
+    assert convert("2quad-freediv", "rooted", *published) == 0
+    assert convert("2quad-freediv-no-roots", "rootless", *published, "--start", tmp_path / "rooted") == 0
+    table = read_model(tmp_path / "teacher").parameters["embedding"]["word"].astype(np.float16)
+    rooted, rootless = (read_model(tmp_path / name).public_table for name in ("rooted", "rootless"))
+    assert rooted is not None and not np.array_equal(rooted, table)  # in 8 bits
+    assert rootless is not None and np.array_equal(rootless, table)
