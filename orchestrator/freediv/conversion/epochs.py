@@ -68,8 +68,8 @@ def draw_epochs(
             joined = [_with_noise(sequence, mixture.noise, pieces, separator, random) for sequence in joined]
         lengths = [len(sequence) for sequence in joined]
         if pad_to is None:  # the same shapes in every epoch: each is compiled once
-            all_lengths = [len(sequence) for sequence in sequences]
-            pad_to = padding_lengths([*lengths, mixture.longest if long else max(all_lengths)], mixture.shapes)
+            longest = mixture.longest if long else max(len(sequence) for sequence in sequences)
+            pad_to = padding_lengths([*lengths, longest], mixture.shapes)
         plan = plan_batches(lengths, tokens_per_batch=mixture.tokens_per_batch, pad_to=pad_to, rng=rng)
         found.append(Rows(groups, Epoch(joined, None, plan)))
     return tuple(found)
