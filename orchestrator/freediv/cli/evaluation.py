@@ -26,6 +26,9 @@ _PATH = click.Path(path_type=Path)
 @columns
 @click.option("--secure", type=_PATH, metavar="DIR", help="Through parties that run, as this folder says.")
 @click.option("--card", is_flag=True, help="With --secure: add what came of it to the model's card.")
+@click.option(
+    "--against", type=_PATH, metavar="TEACHER", help="Beside this model, in plaintext: how far they lie apart."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def evaluate(
     model: Path,
@@ -34,16 +37,19 @@ def evaluate(
     label_column: str,
     secure: Path | None,
     card: bool,
+    against: Path | None,
     as_json: bool,
 ) -> None:
     """Measure a model: accuracy with its 95 % interval, overall and by length.
 
     MODEL is a Hugging Face directory, or `demo`, the model that comes with freediv. In plaintext; with --secure through
-    running parties that serve it, and beside it how many labels agree with plaintext.
+    running parties that serve it, and beside it how many labels agree with plaintext; with --against beside the teacher
+    that it was converted from, so that a difference of a few rows can be told from chance.
 
     \b
     Examples:
       freediv evaluate demo --data dev.tsv --json
+      freediv evaluate student --data dev.tsv --against teacher
       freediv evaluate demo --data dev.tsv --secure deployment
     """
     from ..conversion.data import read_examples
@@ -52,6 +58,8 @@ def evaluate(
 
     if card and secure is None:
         raise UserError("--card: plaintext accuracy is in the card already; add --secure DIR")
+    if against is not None and secure is not None:
+        raise UserError("--against compares in plaintext, --secure does so with the model itself; give one of them")
     loaded = read_model(model)
     names = loaded.architecture.label_names
     examples = read_examples(data, text_columns=text_columns, label_column=label_column, label_names=names)
@@ -60,11 +68,31 @@ def evaluate(
         if card:
             _extend_card(loaded, found_privately, examples)
         return
+    if against is not None:
+        _compare(loaded, read_model(against), examples, as_json)
+        return
     found = measure(loaded, examples)
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2))
         return
     _print_evaluation(found)
+
+
+def _compare(model: Model, teacher: Model, examples: Examples, as_json: bool) -> None:
+    from ..conversion.comparison import compare
+
+    found = compare(model, teacher, examples)
+    if as_json:
+        click.echo(json.dumps(found.to_dict(), indent=2))
+        return
+    _print_evaluation(found.student)
+    click.echo(f"{teacher.directory}: accuracy {found.teacher.overall}")
+    click.echo(f"the same label: {found.agreement} ({found.agreement.correct} of {found.agreement.count})")
+    click.echo(
+        f"right where the other is wrong: {found.only_student} and {found.only_teacher} rows; two equally accurate "
+        f"models differ by as much in {100 * found.chance:.0f} % of such data"
+    )
+    click.echo(f"divergence of the probabilities: {found.divergence:.4f} nats")
 
 
 def _print_evaluation(found: Evaluation) -> None:

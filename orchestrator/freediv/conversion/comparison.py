@@ -1,0 +1,96 @@
+"""A student beside its teacher on the same texts: where one alone is right, and how far they lie apart."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ..errors import UserError
+from ..transformer import Model
+from .accuracy import Accuracy, Evaluation, accuracy_of, evaluate_predictions
+from .data import Examples
+from .evaluation import logits_of
+from .pairs import as_read
+from .range_check import cut_texts
+from .vocabulary import encode, read_tokenizer
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same labelled texts.
+
+    Attributes:
+        student, teacher: the accuracy of each.
+        agreement: how often both give the same label.
+        only_student, only_teacher: rows that one has right and the other wrong.
+        divergence: mean Kullback-Leibler divergence of the student's probabilities from the teacher's, in nats.
+    """
+
+    student: Evaluation
+    teacher: Evaluation
+    agreement: Accuracy
+    only_student: int
+    only_teacher: int
+    divergence: float
+
+    @property
+    def chance(self) -> float:
+        """How likely two equally accurate models lie at least so far apart on these rows: the exact two-sided test of
+        McNemar (1947), on the rows that one alone has right.
+        """
+        count, fewer = self.only_student + self.only_teacher, min(self.only_student, self.only_teacher)
+        return min(1.0, 2 * sum(math.comb(count, k) for k in range(fewer + 1)) / 2**count)
+
+    def to_dict(self) -> dict[str, object]:
+        """For `--json`."""
+        return self.student.to_dict() | {
+            "teacher": self.teacher.to_dict(),
+            "agreement": asdict(self.agreement),
+            "only_student": self.only_student,
+            "only_teacher": self.only_teacher,
+            "chance": self.chance,
+            "divergence": self.divergence,
+        }
+
+
+def compare(student: Model, teacher: Model, examples: Examples) -> Comparison:
+    """Run both over the texts as far as the student reads them; both were read from directories with tokenizers.
+
+    Raises:
+        UserError: their labels differ, or one reads pairs of texts and the data has single ones.
+    """
+    if student.architecture.label_names != teacher.architecture.label_names:
+        mine, others = (", ".join(model.architecture.label_names) for model in (student, teacher))
+        raise UserError(f"--against {teacher.directory}: it knows the labels {others}, {student.directory} {mine}")
+    student, teacher = (as_read(model, examples.texts, examples.source) for model in (student, teacher))
+    assert student.directory is not None and teacher.directory is not None and examples.labels is not None
+    tokenizer, limit = read_tokenizer(student.directory), student.architecture.positions
+    own = encode(tokenizer, examples.texts, limit)
+    same = encode(
+        read_tokenizer(teacher.directory), cut_texts(tokenizer, examples.texts, limit), teacher.architecture.positions
+    )
+    lengths = [len(sequence) for sequence in own]
+    logits, wanted = logits_of(student, own, "the student"), logits_of(teacher, same, "the teacher")
+    found, expected = logits.argmax(-1), wanted.argmax(-1)
+    right, teacher_right = found == examples.labels, expected == examples.labels
+    return Comparison(
+        evaluate_predictions(found, examples.labels, lengths),
+        evaluate_predictions(expected, examples.labels, lengths),
+        accuracy_of(int(np.sum(found == expected)), len(own)),
+        int(np.sum(right & ~teacher_right)),
+        int(np.sum(teacher_right & ~right)),
+        float(np.mean(_divergence(wanted, logits))),
+    )
+
+
+def _divergence(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Of each row [count, labels] of logits, in nats."""
+    log_p, log_q = _log_softmax(wanted), _log_softmax(found)
+    return np.sum(np.exp(log_p) * (log_p - log_q), axis=-1)
+
+
+def _log_softmax(logits: np.ndarray) -> np.ndarray:
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

@@ -1,0 +1,78 @@
+"""`freediv evaluate --against`: a model beside its teacher on the same texts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from freediv.conversion.comparison import Comparison
+from freediv.conversion.data import read_examples
+from freediv.conversion.evaluation import logits_of
+from freediv.conversion.vocabulary import encode, read_tokenizer
+from freediv.transformer import read_model, write_model
+
+from .conftest import Task, freediv
+
+LEAN = np.float32([6, 0])
+
+
+@pytest.fixture
+def other(teacher: Path, tmp_path: Path) -> Path:
+    """The teacher with a classifier that leans to the first label."""
+    model = read_model(teacher)
+    classifier = model.parameters["classifier"]
+    leaning = {**classifier, "bias": classifier["bias"] + LEAN}
+    write_model(replace(model, parameters={**model.parameters, "classifier": leaning}), tmp_path / "leaning")
+    (tmp_path / "leaning" / "tokenizer.json").write_bytes((teacher / "tokenizer.json").read_bytes())
+    return tmp_path / "leaning"
+
+
+def test_what_each_has_right_alone_and_how_far_the_probabilities_lie_apart(
+    task: Task, teacher: Path, other: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert freediv(monkeypatch, "evaluate", other, "--data", task.dev, "--against", teacher, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+
+    model = read_model(teacher)
+    examples = read_examples(task.dev, label_names=model.architecture.label_names)
+    logits = logits_of(model, encode(read_tokenizer(teacher), examples.texts, model.architecture.positions))
+    leaning = logits + LEAN
+    p, q = (np.exp(x) / np.exp(x).sum(-1, keepdims=True) for x in (logits.astype(float), leaning.astype(float)))
+    expected, given = logits.argmax(-1), leaning.argmax(-1)
+    assert found["divergence"] == pytest.approx((p * np.log(p / q)).sum(-1).mean(), rel=1e-3)
+    assert found["agreement"]["correct"] == int((expected == given).sum()) < len(examples)
+    assert found["only_student"] == int(((given == examples.labels) & (expected != examples.labels)).sum())
+    assert found["only_teacher"] == int(((given != examples.labels) & (expected == examples.labels)).sum())
+    assert found["teacher"]["correct"] - found["correct"] == found["only_teacher"] - found["only_student"]
+
+    assert freediv(monkeypatch, "evaluate", other, "--data", task.dev, "--against", teacher) == 0
+    assert f"rows; two equally accurate models differ by as much in {100 * found['chance']:.0f} %" in (
+        capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "chance"),
+    [(0, 0, 1.0), (5, 5, 1.0), (0, 6, 2 / 64), (6, 0, 2 / 64), (1, 5, 2 * 7 / 64)],
+)
+def test_chance_is_the_exact_binomial(student: int, teacher: int, chance: float) -> None:
+    comparison = Comparison(None, None, None, student, teacher, 0.0)  # type: ignore[arg-type]
+    assert comparison.chance == pytest.approx(chance)
+
+
+def test_other_labels_and_secure_are_refused(
+    task: Task, teacher: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    model = read_model(teacher)
+    renamed = model.architecture.model_copy(update={"label_names": ("bad", "good")})
+    write_model(replace(model, architecture=renamed), tmp_path / "renamed")
+    (tmp_path / "renamed" / "tokenizer.json").write_bytes((teacher / "tokenizer.json").read_bytes())
+    for arguments, error in (
+        (("--against", tmp_path / "renamed"), "it knows the labels bad, good"),
+        (("--against", teacher, "--secure", tmp_path), "give one of them"),
+    ):
+        assert freediv(monkeypatch, "evaluate", teacher, "--data", task.dev, *arguments) == 2
+        assert error in capsys.readouterr().err
