@@ -7,10 +7,12 @@ import shutil
 import stat
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from freediv.conversion.card import read_card
+from freediv.roles import served
 from freediv.roles.data_owner import Answers, infer
 from freediv.roles.model_owner import load
 from freediv.transformer import read_model
@@ -100,6 +102,39 @@ def test_parties_write_no_text_anywhere(cluster: Cluster, answers: Answers) -> N
     for party in cluster.local.parties:
         assert party.log.stat().st_size > 0
         assert not any(word in party.log.read_bytes() for word in words)
+
+
+def test_the_public_bundle_is_fetched_once_and_again_only_where_it_was_damaged(
+    cluster: Cluster, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = cluster.folder("data-owner")
+    fetched: list[int] = []
+    fetch = served._bundle
+
+    async def counted(*arguments: Any) -> bytes:
+        bundle = await fetch(*arguments)
+        fetched.append(len(bundle))
+        return bundle
+
+    monkeypatch.setattr(served, "_bundle", counted)
+    kept = (folder / "bundle").read_bytes()
+    labels = [prediction.label for prediction in answers.predictions]
+
+    def answered() -> list[int]:
+        return [prediction.label for prediction in infer(folder, SENTENCES).predictions]
+
+    assert answered() == labels
+    assert fetched == []
+    (folder / "bundle").write_bytes(kept[:-1] + b"?")
+    assert answered() == labels
+    assert fetched == [len(kept)]
+    assert (folder / "bundle").read_bytes() == kept
+
+    (folder / "bundle").unlink()
+    (folder / "bundle").mkdir()  # as in a folder that cannot be written, root's own included
+    assert answered() == labels
+    (folder / "bundle").rmdir()
+    assert fetched == [len(kept)] * 2
 
 
 def test_another_model_replaces_the_first_on_all_parties_which_keep_it(

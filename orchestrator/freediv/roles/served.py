@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,6 +21,7 @@ from ..transformer import Architecture
 from . import protocol_pb2 as pb
 from .channels import NotAnswered, explain
 from .config import OwnerConfig
+from .store import BUNDLE, replace_file
 from .transfer import MOST_BUNDLE, BadTransfer, collect
 
 _BETWEEN_S = 0.2
@@ -37,17 +40,37 @@ class ServedModel:
 async def fetch_model(config: OwnerConfig, stubs: Sequence[Any]) -> ServedModel:
     """The public bundle of the model in use, after all parties named the same.
 
+    It stays in the owner's folder, where that can be written: a public word table has megabytes, and is fetched once.
+
     Raises:
         UserError: a party cannot be reached, has no model, or serves another one than the rest.
     """
     while True:
         used = await model_in_use(config, stubs)
+        kept = config.folder / BUNDLE
+        bundle = _read(kept)
+        if _has_digest(bundle, used.bundle_sha256):
+            break
         bundle = await _bundle(config, stubs[0])
-        if hashlib.sha256(bundle).hexdigest() == used.bundle_sha256:
+        if _has_digest(bundle, used.bundle_sha256):
+            with contextlib.suppress(OSError):
+                replace_file(kept, bundle)
             break
         if used == await model_in_use(config, stubs):  # they did not switch meanwhile
             raise NotAnswered("party 0 sent another public bundle than all parties vouch for; tell the operators")
     return ServedModel(used.model_id, *read_bundle(bundle))
+
+
+def _read(path: Path) -> bytes:
+    """What an earlier command kept; nothing where that cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _has_digest(bundle: bytes, sha256: str) -> bool:
+    return hashlib.sha256(bundle).hexdigest() == sha256
 
 
 async def model_in_use(config: OwnerConfig, stubs: Sequence[Any]) -> pb.ModelDescription:
