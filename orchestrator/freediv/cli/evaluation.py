@@ -88,9 +88,10 @@ def _compare(model: Model, teacher: Model, examples: Examples, as_json: bool) ->
     _print_evaluation(found.student)
     click.echo(f"{teacher.directory}: accuracy {found.teacher.overall}")
     click.echo(f"the same label: {found.agreement} ({found.agreement.correct} of {found.agreement.count})")
+    chance = "less than 1 %" if found.chance < 0.01 else f"{100 * found.chance:.0f} %"
     click.echo(
         f"right where the other is wrong: {found.only_student} and {found.only_teacher} rows; two equally accurate "
-        f"models differ by as much in {100 * found.chance:.0f} % of such data"
+        f"models differ by as much in {chance} of such data"
     )
     click.echo(f"divergence of the probabilities: {found.divergence:.4f} nats")
 
