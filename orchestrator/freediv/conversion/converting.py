@@ -102,7 +102,7 @@ def convert(
     require_new(out)
     teacher = as_read(read_model(teacher_directory), examples.texts, examples.source)
     _require_fitting(teacher, recipe, examples, dev, allow_overflow)
-    kept, held_out = hold_out(examples, recipe.data.hold_out, recipe.seed)
+    kept, held_out = hold_out(examples, recipe.data.hold_out)
     if recipe.data.rows is not None and recipe.data.rows < len(kept):
         kept, _ = split_off(kept, 1 - recipe.data.rows / len(kept), recipe.seed)
     tokenizer = read_tokenizer(teacher_directory)
@@ -114,7 +114,7 @@ def convert(
         "command": "convert",
         "teacher": file_digest(teacher_directory / "model.safetensors"),
         "data": examples.digest,
-        "split": recipe.seed,
+        "rows": recipe.seed,
         **_digests(published=published, start=start),
     }
     own_recipe = _distilled_by(recipe, longest, started=start is not None)

@@ -116,10 +116,9 @@ def finetune(
         "command": "finetune",
         "pretrained": file_digest(Path(pretrained) / "model.safetensors"),
         "data": examples.digest,
-        "split": settings.seed,
         **({} if guide is None else {"guide": file_digest(guide / "model.safetensors")}),
     }
-    kept, held_out = hold_out(examples, settings.hold_out, settings.seed)
+    kept, held_out = hold_out(examples, settings.hold_out)
     attempts = []
     for seed in range(settings.seed, settings.seed + settings.seeds):
         own = replace(settings, seed=seed, seeds=1)
