@@ -101,7 +101,9 @@ def _command_line() -> str:
     show_default=True,
     help="Share to measure on; a row that is part of another stays with it.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is random but the rows held out.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is random but the rows held out."
+)
 @_SEEDS
 @click.option("--run", type=_PATH, help="Directory of checkpoints.  [default: OUT.run, removed when done]")
 @click.option("--note", default="", help="A sentence for the model card, such as where the weights and data come from.")
