@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -41,7 +40,11 @@ class Comparison:
         McNemar (1947), on the rows that one alone has right.
         """
         count, fewer = self.only_student + self.only_teacher, min(self.only_student, self.only_teacher)
-        return min(1.0, 2 * sum(math.comb(count, k) for k in range(fewer + 1)) / 2**count)
+        ways = tail = 1  # C(count, k), and the sum of those so far
+        for k in range(fewer):
+            ways = ways * (count - k) // (k + 1)
+            tail += ways
+        return min(1.0, 2 * tail / 2**count)
 
     def to_dict(self) -> dict[str, object]:
         """For `--json`."""
