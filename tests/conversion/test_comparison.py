@@ -28,8 +28,8 @@ def other(teacher: Path, tmp_path: Path) -> Path:
     model = read_model(teacher)
     classifier = model.parameters["classifier"]
     leaning = {**classifier, "bias": classifier["bias"] + LEAN}
-    write_model(replace(model, parameters={**model.parameters, "classifier": leaning}), tmp_path / "leaning")
-    (tmp_path / "leaning" / "tokenizer.json").write_bytes((teacher / "tokenizer.json").read_bytes())
+    changed = replace(model, parameters={**model.parameters, "classifier": leaning})
+    write_model(changed, tmp_path / "leaning", tokenizer=teacher)
     return tmp_path / "leaning"
 
 
@@ -70,8 +70,7 @@ def test_other_labels_and_secure_are_refused(
 ) -> None:
     model = read_model(teacher)
     renamed = model.architecture.model_copy(update={"label_names": ("bad", "good")})
-    write_model(replace(model, architecture=renamed), tmp_path / "renamed")
-    (tmp_path / "renamed" / "tokenizer.json").write_bytes((teacher / "tokenizer.json").read_bytes())
+    write_model(replace(model, architecture=renamed), tmp_path / "renamed", tokenizer=teacher)
     for arguments, error in (
         (("--against", tmp_path / "renamed"), "it knows the labels bad, good"),
         (("--against", teacher, "--secure", tmp_path), "give one of them"),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from freediv.conversion.comparison import cut_texts
 from freediv.conversion.headroom import measure_headroom
-from freediv.conversion.range_check import cut_texts
 from freediv.conversion.vocabulary import encode
 from freediv.transformer import read_model, write_model
 

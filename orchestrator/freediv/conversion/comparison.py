@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+import jax.numpy as jnp
 import numpy as np
+from tokenizers import Encoding, Tokenizer
 
 from ..errors import UserError
-from ..transformer import Model
+from ..transformer import Model, Text
 from .accuracy import Accuracy, Evaluation, accuracy_of, evaluate_predictions
 from .data import Examples
 from .evaluation import logits_of
+from .losses import divergence
 from .pairs import as_read
-from .range_check import cut_texts
 from .vocabulary import encode, read_tokenizer
 
 
@@ -68,12 +71,10 @@ def compare(student: Model, teacher: Model, examples: Examples) -> Comparison:
         mine, others = (", ".join(model.architecture.label_names) for model in (student, teacher))
         raise UserError(f"--against {teacher.directory}: it knows the labels {others}, {student.directory} {mine}")
     student, teacher = (as_read(model, examples.texts, examples.source) for model in (student, teacher))
-    assert student.directory is not None and teacher.directory is not None and examples.labels is not None
+    assert student.directory is not None and examples.labels is not None
     tokenizer, limit = read_tokenizer(student.directory), student.architecture.positions
     own = encode(tokenizer, examples.texts, limit)
-    same = encode(
-        read_tokenizer(teacher.directory), cut_texts(tokenizer, examples.texts, limit), teacher.architecture.positions
-    )
+    same = read_as_far(teacher, tokenizer, examples.texts, limit)
     lengths = [len(sequence) for sequence in own]
     logits, wanted = logits_of(student, own, "the student"), logits_of(teacher, same, "the teacher")
     found, expected = logits.argmax(-1), wanted.argmax(-1)
@@ -84,16 +85,29 @@ def compare(student: Model, teacher: Model, examples: Examples) -> Comparison:
         accuracy_of(int(np.sum(found == expected)), len(own)),
         int(np.sum(right & ~teacher_right)),
         int(np.sum(teacher_right & ~right)),
-        float(np.mean(_divergence(wanted, logits))),
+        float(divergence(jnp.asarray(wanted), jnp.asarray(logits)).mean()),
     )
 
 
-def _divergence(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Of each row [count, labels] of logits, in nats."""
-    log_p, log_q = _log_softmax(wanted), _log_softmax(found)
-    return np.sum(np.exp(log_p) * (log_p - log_q), axis=-1)
+def read_as_far(teacher: Model, tokenizer: Tokenizer, texts: Sequence[Text], length: int) -> list[np.ndarray]:
+    """The teacher's word pieces of the texts, which end where a student's tokenizer has `length` pieces of them."""
+    assert teacher.directory is not None
+    return encode(
+        read_tokenizer(teacher.directory), cut_texts(tokenizer, texts, length), teacher.architecture.positions
+    )
 
 
-def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+def cut_texts(tokenizer: Tokenizer, texts: Sequence[Text], length: int) -> list[Text]:
+    """The texts, each as far as its first `length` word pieces go, special ones included."""
+    tokenizer.enable_truncation(length)
+    encoded = tokenizer.encode_batch(list(texts))
+    tokenizer.no_truncation()
+    return [_cut(text, encoding) for text, encoding in zip(texts, encoded, strict=True)]
+
+
+def _cut(text: Text, encoding: Encoding) -> Text:
+    ends = [0, 0]
+    for (_, end), member in zip(encoding.offsets, encoding.sequence_ids, strict=True):
+        if member is not None:
+            ends[member] = max(ends[member], end)
+    return text[: ends[0]] if isinstance(text, str) else (text[0][: ends[0]], text[1][: ends[1]])

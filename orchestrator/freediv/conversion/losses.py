@@ -54,12 +54,17 @@ def logit_loss(student: Architecture, penalty: float = 0.0) -> Loss:
         _, logits = hidden_states(
             student, _annealed(parameters, jnp.ones(())), _inputs(batch), observe=seen.__setitem__
         )
-        wanted = jax.nn.log_softmax(batch["targets"])
-        each = jnp.sum(jnp.exp(wanted) * (wanted - jax.nn.log_softmax(logits)), axis=-1)
+        each = divergence(batch["targets"], logits)
         mean = jnp.sum(each * batch["weight"]) / jnp.sum(batch["weight"])
         return mean + penalty * _explosions(seen, batch)
 
     return loss
+
+
+def divergence(wanted: Array, logits: Array) -> Array:
+    """Kullback-Leibler, in nats, of the probabilities of logits from those that are wanted, of each row [count]."""
+    log_wanted = jax.nn.log_softmax(wanted)
+    return jnp.sum(jnp.exp(log_wanted) * (log_wanted - jax.nn.log_softmax(logits)), axis=-1)
 
 
 def _annealed(parameters: Parameters, a: Array) -> Parameters:

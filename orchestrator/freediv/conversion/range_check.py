@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from tokenizers import Encoding, Tokenizer
 
 from ..transformer import Model, Text
 from .accuracy import Accuracy, accuracy_of
 from .bounds import stage_bounds, within_the_ring
+from .comparison import read_as_far
 from .evaluation import logits_of
 from .headroom import Headroom, bits_of, measure_headroom
 from .vocabulary import encode, read_tokenizer
@@ -65,26 +65,7 @@ def _check_range(
     headroom = measure_headroom(model, sequences, f"{length} pieces: range")
     if teacher is None:
         return RangeCheck(length, len(texts), headroom, bounds, None)
-    assert teacher.directory is not None
-    same = encode(
-        read_tokenizer(teacher.directory), cut_texts(tokenizer, texts, length), teacher.architecture.positions
-    )
+    same = read_as_far(teacher, tokenizer, texts, length)
     wanted = logits_of(teacher, same, f"{length} pieces: teacher").argmax(-1)
     found = logits_of(model, sequences, f"{length} pieces: labels").argmax(-1)
     return RangeCheck(length, len(texts), headroom, bounds, accuracy_of(int(np.sum(wanted == found)), len(texts)))
-
-
-def cut_texts(tokenizer: Tokenizer, texts: Sequence[Text], length: int) -> list[Text]:
-    """The texts, each as far as its first `length` word pieces go, special ones included."""
-    tokenizer.enable_truncation(length)
-    encoded = tokenizer.encode_batch(list(texts))
-    tokenizer.no_truncation()
-    return [_cut(text, encoding) for text, encoding in zip(texts, encoded, strict=True)]
-
-
-def _cut(text: Text, encoding: Encoding) -> Text:
-    ends = [0, 0]
-    for (_, end), member in zip(encoding.offsets, encoding.sequence_ids, strict=True):
-        if member is not None:
-            ends[member] = max(ends[member], end)
-    return text[: ends[0]] if isinstance(text, str) else (text[0][: ends[0]], text[1][: ends[1]])

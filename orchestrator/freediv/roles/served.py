@@ -45,9 +45,9 @@ async def fetch_model(config: OwnerConfig, stubs: Sequence[Any]) -> ServedModel:
     Raises:
         UserError: a party cannot be reached, has no model, or serves another one than the rest.
     """
+    kept = config.folder / BUNDLE
     while True:
         used = await model_in_use(config, stubs)
-        kept = config.folder / BUNDLE
         bundle = _read(kept)
         if _has_digest(bundle, used.bundle_sha256):
             break
