@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,16 @@ from freediv.conversion import epochs as epochs_module
 from freediv.conversion.card import read_card
 from freediv.conversion.data import read_examples
 from freediv.conversion.distillation import distil
-from freediv.conversion.epochs import Mixture, draw_epochs, rows_read_by, with_logits
+from freediv.conversion.epochs import Mixture, draw_epochs, with_logits
 from freediv.conversion.evaluation import logits_of
+from freediv.conversion.guide import Guide, reads_beside
+from freediv.conversion.programs import Programs
 from freediv.conversion.recipe import StageRecipe, read_recipe
 from freediv.conversion.replacement import make_student
+from freediv.conversion.results import read_result
 from freediv.conversion.run import RunDirectory
 from freediv.conversion.vocabulary import encode, read_tokenizer
+from freediv.errors import UserError
 from freediv.transformer import Model, read_model, write_model
 
 from .conftest import Task, freediv
@@ -51,7 +57,9 @@ def test_a_guided_teacher_learns_what_its_guide_says_and_not_the_labels(
         "negative,positive",
     ]
     assert freediv(monkeypatch, "finetune", task.pretrained, *arguments, "-o", tmp_path / "out") == 0
-    accuracy = read_card(tmp_path / "out")["accuracy"]["held out"]
+    card = read_card(tmp_path / "out")
+    assert card["guide"] == "guide"
+    accuracy = card["accuracy"]["held out"]
     assert accuracy["correct"] <= 0.1 * accuracy["count"]
 
 
@@ -79,8 +87,9 @@ def test_every_sequence_has_its_own_logits_and_a_row_of_several_epochs_is_read_o
         return logits_of(model, sequences, task)
 
     monkeypatch.setattr(epochs_module, "logits_of", counting)
+    read_by = partial(Guide(model, sequences).read, noise=False)
     with RunDirectory(tmp_path, {}) as run:
-        epochs, again = (with_logits(rows, model, rows_read_by(model, sequences), run, "float32") for _ in range(2))
+        epochs, again = (with_logits(rows, model, read_by, run, "float32") for _ in range(2))
     long = [group for one in rows for group in one.groups if len(group) > 1]
     assert len(long) > 4 and len(read) == len({one.tobytes() for one in sequences}) + len(long)
     for epoch, same in zip(epochs, again, strict=True):
@@ -115,10 +124,74 @@ def test_with_noise_the_teacher_reads_what_the_student_reads(task: Task, teacher
     student = make_student(model, read_tokenizer(teacher), full, recipe)
     own = encode(student.tokenizer, texts, 32)
     with RunDirectory(tmp_path, {}) as run:
-        distil(student, model, own, full, recipe, run)
+        distil(student, model, Guide(model, full, student.kept), own, recipe, run, Programs())
         found = run.load("teacher-logits", {"logits": np.zeros(0)})
     mixture = Mixture(None, recipe.data.long_share, 32, 128, 2, 0.3)
     [rows] = draw_epochs(own, None, 1, mixture, (recipe.seed, 2))
     read = list({s.tobytes(): s for s in (student.kept[one] for one in rows.epoch.sequences)}.values())
     assert found is not None
     np.testing.assert_allclose(found[0]["logits"], logits_of(model, read), atol=1e-5)
+
+
+@pytest.fixture
+def other_pieces(contrary: Path, tmp_path: Path) -> Path:
+    """The same guide, whose word pieces have other numbers."""
+    model, tokenizer = read_model(contrary), read_tokenizer(contrary)
+    shift = 7
+    described = json.loads(tokenizer.to_str())
+    size = len(described["model"]["vocab"])
+    turned = {piece: (number + shift) % size for piece, number in described["model"]["vocab"].items()}
+    described["model"]["vocab"] = turned
+    for token in described["added_tokens"]:
+        token["id"] = turned[token["content"]]
+    for special in described["post_processor"]["special_tokens"].values():
+        special["ids"] = [turned[piece] for piece in special["tokens"]]
+    embedding = model.parameters["embedding"] | {"word": np.roll(model.parameters["embedding"]["word"], shift, axis=0)}
+    architecture = model.architecture.model_copy(update={"pad_token": turned["[PAD]"]})
+    moved = replace(model, architecture=architecture, parameters=model.parameters | {"embedding": embedding})
+    write_model(moved, tmp_path / "other", tokenizer=contrary)
+    (tmp_path / "other" / "tokenizer.json").write_text(json.dumps(described))
+    return tmp_path / "other"
+
+
+def test_a_guide_of_other_word_pieces_reads_what_the_student_reads(
+    task: Task, contrary: Path, other_pieces: Path
+) -> None:
+    texts = list(read_examples(task.train).texts[:64])
+    tokenizer, moved = read_tokenizer(contrary), read_model(other_pieces)
+    guide = reads_beside(moved, texts, tokenizer)
+    sequences = encode(tokenizer, texts, 32)
+    [rows] = draw_epochs(sequences, None, 1, Mixture(None, 0.2, 32, 128, 2, 0.3), (0,))
+    found = logits_of(moved, guide.read(rows, noise=True))
+    np.testing.assert_allclose(found, logits_of(read_model(contrary), rows.epoch.sequences), atol=1e-5)
+    clean = logits_of(moved, guide.read(rows, noise=False))
+    assert np.abs(clean - found).max() > 0.1
+
+
+def test_a_students_last_stage_learns_what_a_guide_says(
+    task: Task, teacher: Path, other_pieces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(task.recipe.read_text().replace("warmup_steps: 10}\n", "warmup_steps: 10, noise: 0.1}\n"))
+    arguments = ["--recipe", recipe, "--data", task.train, "--guide", other_pieces, "-o", tmp_path / "student"]
+    assert freediv(monkeypatch, "convert", teacher, *arguments) == 0
+    card = read_card(tmp_path / "student")
+    assert card["guide"] == "other"
+    wrong = card["accuracy"]["held out"]["student"]
+    assert wrong["correct"] <= 0.25 * wrong["count"]
+    assert read_result("student", tmp_path / "student").guide == "other"
+
+
+def test_a_guide_whose_word_pieces_are_others_altogether_is_refused_where_there_is_noise(
+    task: Task, contrary: Path
+) -> None:
+    described = json.loads(read_tokenizer(contrary).to_str())
+    vocabulary = described["model"]["vocab"]
+    described["model"]["vocab"] = {
+        piece if piece.startswith("[") else f"x{piece}": number for piece, number in vocabulary.items()
+    }
+    (contrary / "tokenizer.json").write_text(json.dumps(described))
+    texts = list(read_examples(task.train).texts[:64])
+    with pytest.raises(UserError, match="its word pieces are others; leave out the last stage's noise"):
+        reads_beside(read_model(contrary), texts, read_tokenizer(task.pretrained))
+    reads_beside(read_model(contrary), texts)

@@ -13,7 +13,9 @@ from freediv.conversion.batches import plan_batches
 from freediv.conversion.calibration import calibrate
 from freediv.conversion.distillation import distil, replaced_so_far, with_roots
 from freediv.conversion.epochs import Mixture, draw_epochs
+from freediv.conversion.guide import Guide
 from freediv.conversion.headroom import measure_headroom
+from freediv.conversion.programs import Programs
 from freediv.conversion.recipe import ProgressiveRecipe, Recipe, read_recipe
 from freediv.conversion.replacement import Student, make_student
 from freediv.conversion.run import RunDirectory
@@ -56,8 +58,9 @@ def trained(recipe: Recipe, run: Path, teacher: Model) -> tuple[Student, Model, 
     own = encode(student.tokenizer, TEXTS, 32)
     plan = plan_batches([len(one) for one in own], tokens_per_batch=160)
     student = replace(student, model=calibrate(student, teacher, own, plan, recipe.fit_activation))
+    guide = Guide(teacher, SEQUENCES, student.kept)
     with RunDirectory(run, {}) as directory:
-        return student, *distil(student, teacher, own, SEQUENCES, recipe, directory)
+        return student, *distil(student, teacher, guide, own, recipe, directory, Programs())
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -190,3 +193,17 @@ def test_a_student_that_goes_on_from_another_has_the_published_table_and_not_wha
     rooted, rootless = (read_model(tmp_path / name).public_table for name in ("rooted", "rootless"))
     assert rooted is not None and not np.array_equal(rooted, table)  # in 8 bits
     assert rootless is not None and np.array_equal(rootless, table)
+
+
+def test_a_recipe_for_another_device_trains_longer_in_larger_batches_at_higher_rates() -> None:
+    recipe = read_recipe(RECIPES[0])
+    same = recipe.scaled(1.0, None)
+    assert same == recipe
+    scaled = recipe.scaled(2.5, 4 * recipe.data.tokens_per_batch)
+    assert scaled.data.tokens_per_batch == 4 * recipe.data.tokens_per_batch
+    for before, after in ((recipe.hidden, scaled.hidden), (recipe.norms, scaled.norms), (recipe.logits, scaled.logits)):
+        assert after.epochs == round(2.5 * before.epochs)
+        assert after.learning_rate == pytest.approx(2 * before.learning_rate)
+    assert recipe.scaled(0.01, None).hidden.epochs == 1
+    left_out = recipe.model_copy(update={"hidden": recipe.hidden.model_copy(update={"epochs": 0})})
+    assert left_out.scaled(3.0, None).hidden.epochs == 0

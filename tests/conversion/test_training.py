@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from freediv.conversion.batches import plan_batches
+from freediv.conversion.programs import Programs
 from freediv.conversion.run import RunDirectory
 from freediv.conversion.training import Epoch, NumpyParameters, Phase, Schedule, Stopping, Trained, train
 from freediv.transformer.products import multiply
@@ -29,20 +30,20 @@ def regression(parameters: Mapping[str, Any], constants: Any, batch: Mapping[str
     return jnp.sum(jnp.square(error) * batch["weight"]) / jnp.sum(batch["weight"])
 
 
-def phase(rows_per_batch: int, epochs: int, **schedule: Any) -> Phase:
+def phase(rows_per_batch: int, epochs: int, length: int = LENGTH, **schedule: Any) -> Phase:
     """Eight rows, in their order."""
     numbers = np.arange(8)
-    sequences = [np.full(LENGTH, number) for number in numbers]
-    plan = plan_batches([LENGTH] * 8, tokens_per_batch=LENGTH * rows_per_batch)
+    sequences = [np.full(length, number) for number in numbers]
+    plan = plan_batches([length] * 8, tokens_per_batch=length * rows_per_batch)
     targets = (0.3 * numbers + 1).astype(np.float32)
     chosen = Schedule(**({"learning_rate": RATE, "warmup_steps": 1, "weight_decay": 0.0} | schedule))
     return Phase("line", regression, (Epoch(sequences, targets, plan),) * epochs, chosen, pad_token=0, seed=0)
 
 
-def trained(phase: Phase, directory: Path) -> Trained:
+def trained(phase: Phase, directory: Path, programs: Programs | None = None) -> Trained:
     start = {"line": {"slope": np.zeros((), np.float32), "offset": np.zeros((), np.float32)}}
     with RunDirectory(directory, {}) as run:
-        return train(phase, start, None, run)
+        return train(phase, start, None, run, programs or Programs())
 
 
 def test_a_step_of_accumulated_batches_is_the_step_of_one_large_batch(tmp_path: Path) -> None:
@@ -51,6 +52,22 @@ def test_a_step_of_accumulated_batches_is_the_step_of_one_large_batch(tmp_path: 
     assert large["slope"] > RATE
     for name, value in large.items():
         assert small[name] == pytest.approx(value, rel=1e-5)
+
+
+def test_another_seed_takes_the_steps_that_are_compiled(tmp_path: Path) -> None:
+    programs, traced = Programs(), list[int]()
+
+    def loss(parameters: Mapping[str, Any], constants: Any, batch: Mapping[str, jax.Array], key: jax.Array) -> Any:
+        traced.append(batch["token_ids"].shape[1])
+        return regression(parameters, constants, batch, key) * (1 + 0.1 * jax.random.uniform(key))
+
+    first, second = (replace(phase(8, 2), loss=loss, seed=seed) for seed in (0, 1))
+    results = [trained(one, tmp_path / f"{number}", programs) for number, one in enumerate((first, second, first))]
+    assert traced == [LENGTH]
+    assert results[0].losses == results[2].losses != results[1].losses
+    longer = replace(first, epochs=(*first.epochs, phase(8, 1, length=LENGTH + 1).epochs[0]))
+    trained(longer, tmp_path / "longer", programs)
+    assert traced == [LENGTH, LENGTH + 1]
 
 
 def test_the_learning_rate_warms_up_and_decays_by_steps_not_by_batches() -> None:

@@ -180,9 +180,29 @@ def finetune(
     help="A student of the same teacher and functions to go on from, in place of stage 1; norms may lose their roots.",
 )
 @click.option(
+    "--guide",
+    type=_PATH,
+    metavar="DIR",
+    help="A larger classifier of the same labels, such as the teacher's own guide: the last stage learns its "
+    "probabilities in place of the teacher's.",
+)
+@click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16"]),
     help="Of the operands of products; bfloat16 for devices that have units for it.  [default: the recipe's]",
+)
+@click.option(
+    "--longer",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Times the epochs of every stage: recipes are made for two cores.",
+)
+@click.option(
+    "--tokens-per-batch",
+    type=click.IntRange(8),
+    help="Word pieces of a batch: more for an accelerator. Learning rates go with the square root.  "
+    "[default: the recipe's]",
 )
 @click.option("--allow-overflow", is_flag=True, help="Write a student even if its values could wrap around.")
 def convert(
@@ -198,7 +218,10 @@ def convert(
     seeds: int,
     published: Path | None,
     start: Path | None,
+    guide: Path | None,
     precision: Precision | None,
+    longer: float,
+    tokens_per_batch: int | None,
     allow_overflow: bool,
 ) -> None:
     """Convert a teacher into a student that MPC runs cheaply: replace, calibrate, distil, measure.
@@ -218,7 +241,7 @@ def convert(
     from ..transformer import read_model, resolve_model
 
     directory = resolve_model(teacher)
-    chosen = read_recipe(recipe)
+    chosen = read_recipe(recipe).scaled(longer, tokens_per_batch)
     if precision is not None:
         chosen = chosen.model_copy(update={"precision": precision})
     labels = read_model(directory).architecture.label_names
@@ -231,6 +254,7 @@ def convert(
         command=_command_line(), note=note, seeds=seeds, allow_overflow=allow_overflow,
         published=None if published is None else resolve_model(published),
         start=None if start is None else resolve_model(start),
+        guide=None if guide is None else resolve_model(guide),
     )  # fmt: skip
     if run is None:
         shutil.rmtree(run_path, ignore_errors=True)

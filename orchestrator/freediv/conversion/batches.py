@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-DEFAULT_SHAPES = 8
+DEFAULT_SHAPES = 4
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,11 @@ class Batch:
     mask: np.ndarray
     targets: np.ndarray
     weight: np.ndarray
+
+    @property
+    def length(self) -> int:
+        """What its sequences are padded to."""
+        return int(self.token_ids.shape[1])
 
     @property
     def tokens(self) -> int:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from ..transformer import Model
 from .accuracy import LENGTH_BUCKETS, Accuracy, Evaluation, evaluate_predictions
 from .batches import join_sequences, string_together
+from .data import Examples
 from .evaluation import logits_of
+from .replacement import Student
+from .vocabulary import encode
 
 Sequences = Sequence[np.ndarray]
 LONG_CHECKS = 256
@@ -43,16 +47,52 @@ class Texts:
         own, teachers = joined(self.own, student), joined(self.teachers, teacher)
         return Texts([*self.own, *own], [*self.teachers, *teachers], None)
 
-    def teachers_labels(self, teacher: Model) -> np.ndarray:
-        """The teacher's label for each text [count]."""
-        cut = [sequence[: teacher.architecture.positions] for sequence in self.teachers]
-        return logits_of(teacher, cut, "agreement: teacher").argmax(-1)
 
-    def agreement(self, student: Model, wanted: np.ndarray) -> dict[int, Accuracy]:
-        """How often the student gives the wanted labels [count], by length."""
-        found = logits_of(student, self.own, "agreement: student")
-        lengths = [min(len(sequence), LENGTH_BUCKETS[-1]) for sequence in self.own]
-        return evaluate_predictions(found.argmax(-1), wanted, lengths).by_length
+@dataclass(frozen=True)
+class Checks:
+    """What every attempt at a student is measured on.
+
+    Attributes:
+        texts: labelled, by data set.
+        teachers: the teacher's accuracy on them.
+        compared: texts, long ones among them, on which student and teacher are compared.
+        wanted: the teacher's labels for these [count].
+        stress: for headroom; in the student's word pieces.
+    """
+
+    texts: Mapping[str, Texts]
+    teachers: Mapping[str, Evaluation | None]
+    compared: Texts
+    wanted: np.ndarray
+    stress: list[np.ndarray]
+
+    def evaluate(self, model: Model) -> dict[str, Evaluation | None]:
+        """Accuracy of a student, by data set."""
+        return {name: t.evaluate(logits_of(model, t.own, f"{name} rows: student")) for name, t in self.texts.items()}
+
+    def agreement(self, model: Model) -> dict[int, Accuracy]:
+        """How often a student gives the teacher's label, by length."""
+        found = logits_of(model, self.compared.own, "agreement: student")
+        lengths = [min(len(sequence), LENGTH_BUCKETS[-1]) for sequence in self.compared.own]
+        return evaluate_predictions(found.argmax(-1), self.wanted, lengths).by_length
+
+
+def make_checks(
+    teacher: Model, tokenizer: Tokenizer, student: Student, data: Mapping[str, Examples], longest: int, seed: int
+) -> Checks:
+    """Checks on data sets, of which "held out" is one; the student's texts are cut at the `longest`.
+
+    The teacher reads with `tokenizer`, all that it has positions for.
+    """
+    limit = teacher.architecture.positions
+    texts = {
+        name: Texts(encode(student.tokenizer, one.texts, longest), encode(tokenizer, one.texts, limit), one.labels)
+        for name, one in data.items()
+    }
+    teachers = {name: t.evaluate(logits_of(teacher, t.teachers, f"{name} rows: teacher")) for name, t in texts.items()}
+    compared = texts["held out"].with_long(teacher, student.model, longest, seed)
+    wanted = logits_of(teacher, [sequence[:limit] for sequence in compared.teachers], "agreement: teacher").argmax(-1)
+    return Checks(texts, teachers, compared, wanted, [*compared.own, *random_sequences(student.model, seed)])
 
 
 def random_sequences(model: Model, seed: int) -> list[np.ndarray]:

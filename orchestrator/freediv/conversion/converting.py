@@ -29,14 +29,15 @@ from .card import (
     training_section,
     versions_section,
 )  # fmt: skip
-from .checks import Sequences, Texts, random_sequences
+from .checks import Checks, Sequences, make_checks
 from .data import Examples, split_off
 from .distillation import distil, with_roots
-from .evaluation import logits_of
+from .guide import Guide, read_guide, reads_beside
 from .headroom import Headroom, measure_headroom
 from .holding_out import hold_out
 from .output import new_directory, require_new
 from .pairs import as_read
+from .programs import Programs
 from .progress import say
 from .recipe import Recipe
 from .replacement import Student, make_student
@@ -66,7 +67,7 @@ class _Before:
     word table has lost.
     """
 
-    teacher: dict[str, Evaluation | None]
+    teacher: Mapping[str, Evaluation | None]
     calibrated: dict[str, Evaluation | None]
     agreement: dict[int, Accuracy]
     table_cut: TableCut
@@ -86,12 +87,14 @@ def convert(
     allow_overflow: bool = False,
     published: Path | None = None,
     start: Path | None = None,
+    guide: Path | None = None,
 ) -> Converted:
     """Replace, calibrate, distil, measure, and write the student to `out` with its card; resumes what `run_path` holds.
 
     The student's word table is that of the model `published`, and public; without one it is secret. With `start`, a
     student of the same teacher that has this recipe's functions, but maybe roots where this one has none, distillation
-    goes on from there: stage 1 and what comes before it are left out.
+    goes on from there: stage 1 and what comes before it are left out. The last stage learns the probabilities of a
+    `guide`, a classifier of the same labels, in place of the teacher's.
     With several `seeds` (the recipe's, and those that follow it) the best by held-out rows is written, and the card has
     all of them. Dev is looked at once, when nothing is left to choose.
 
@@ -115,45 +118,25 @@ def convert(
         "teacher": file_digest(teacher_directory / "model.safetensors"),
         "data": examples.digest,
         "rows": recipe.seed,
-        **_digests(published=published, start=start),
+        **_digests(published=published, start=start, guide=guide),
     }
     own_recipe = _distilled_by(recipe, longest, started=start is not None)
-    training = Texts(encode(student.tokenizer, kept.texts, longest), full, kept.labels)
-    table_cut = measure_table_cut(student, teacher, training.own, full)
+    own = encode(student.tokenizer, kept.texts, longest)
+    table_cut = measure_table_cut(student, teacher, own, full)
     say(str(table_cut))
-    calibrated = _calibrate(student, teacher, training.own, recipe)
+    calibrated = _calibrate(student, teacher, own, recipe)
     first = calibrated if start is None else _started(calibrated, read_model(start))
-    trained = _distilled(replace(student, model=first), teacher, training, own_recipe, identity, run_path, seeds)
+    guiding = _guiding(guide, Guide(teacher, full, student.kept), student, recipe, kept)
+    student = replace(student, model=first)
+    trained = _distilled(student, teacher, guiding, own, own_recipe, identity, run_path, seeds)
     calibrated = as_stored(calibrated, recipe.weights)
 
     data_sets = {"held out": held_out if len(held_out) else kept.take(np.arange(min(len(kept), 1000)))}
     if dev is not None:
         data_sets["dev"] = dev
-    texts = {
-        name: Texts(
-            encode(student.tokenizer, data.texts, longest),
-            encode(tokenizer, data.texts, teacher.architecture.positions),
-            data.labels,
-        )
-        for name, data in data_sets.items()
-    }
-    checks = texts["held out"].with_long(teacher, student.model, longest, recipe.seed)
-    wanted = checks.teachers_labels(teacher)
-    before = _Before(
-        {name: t.evaluate(logits_of(teacher, t.teachers, f"the teacher on {name} rows")) for name, t in texts.items()},
-        _evaluated(calibrated, texts, "before distillation"),
-        checks.agreement(calibrated, wanted),
-        table_cut,
-    )
-    stress = [*checks.own, *random_sequences(calibrated, recipe.seed)]
-
-    def measure(seed: int) -> Attempt:
-        model = as_stored(trained[seed][0], recipe.weights)  # what is measured is what is shipped
-        evaluations = _evaluated(model, texts, "the student")
-        headroom, agreement = measure_headroom(model, stress), checks.agreement(model, wanted)
-        return Attempt(seed, model, trained[seed][1], evaluations, headroom, agreement)
-
-    attempts = [measure(seed) for seed in trained]
+    checks = make_checks(teacher, tokenizer, student, data_sets, longest, recipe.seed)
+    before = _Before(checks.teachers, checks.evaluate(calibrated), checks.agreement(calibrated), table_cut)
+    attempts = [_measured(seed, *trained[seed], recipe, checks) for seed in trained]
     attempt = best(attempts, MIN_HEADROOM_BITS)
     headroom = attempt.headroom
     assert headroom is not None
@@ -170,7 +153,9 @@ def convert(
         written = replace(model, parameters=trained[attempt.seed][0].parameters)
         write_model(written, directory, weights=recipe.weights)
         _write_tokenizer(student, teacher_directory, directory)
-        card = _card(out.name, model, recipe, before, attempts, attempt, headroom, provenance, start)
+        card = _card(
+            out.name, model, recipe, before, attempts, attempt, headroom, provenance, {"start": start, "guide": guide}
+        )
         (directory / "README.md").write_text(card, encoding="utf-8")
     return Converted(
         replace(model, directory=out), before.teacher.get("dev"), attempt.evaluations.get("dev"),
@@ -178,8 +163,10 @@ def convert(
     )  # fmt: skip
 
 
-def _evaluated(model: Model, texts: Mapping[str, Texts], who: str) -> dict[str, Evaluation | None]:
-    return {name: t.evaluate(logits_of(model, t.own, f"{who} on {name} rows")) for name, t in texts.items()}
+def _measured(seed: int, model: Model, phases: dict[str, Trained], recipe: Recipe, checks: Checks) -> Attempt:
+    stored = as_stored(model, recipe.weights)  # what is measured is what is shipped
+    headroom = measure_headroom(stored, checks.stress)
+    return Attempt(seed, stored, phases, checks.evaluate(stored), headroom, checks.agreement(stored))
 
 
 def _require_fitting(
@@ -219,19 +206,20 @@ def _published_table(published: Path, teacher: Model, tokenizer: Tokenizer) -> n
 def _distilled(
     student: Student,
     teacher: Model,
-    training: Texts,
+    guide: Guide,
+    sequences: Sequences,
     recipe: Recipe,
     identity: Mapping[str, object],
     run_path: Path,
     seeds: int,
 ) -> dict[int, tuple[Model, dict[str, Trained]]]:
     """The student after its training, and what that took, by seed."""
-    found = {}
+    found, programs = {}, Programs()
     for seed in range(recipe.seed, recipe.seed + seeds):
         chosen = recipe.model_copy(update={"seed": seed})
         own_identity = {**identity, "recipe": chosen.model_dump(mode="json", exclude={"weights"})}
         with RunDirectory(run_path / f"seed-{seed}", own_identity) as run:
-            found[seed] = distil(student, teacher, training.own, training.teachers, chosen, run)
+            found[seed] = distil(student, teacher, guide, sequences, chosen, run, programs)
     return found
 
 
@@ -264,6 +252,19 @@ def _started(calibrated: Model, start: Model) -> Model:
     return replace(calibrated, parameters=parameters)
 
 
+def _guiding(guide: Path | None, teacher: Guide, student: Student, recipe: Recipe, examples: Examples) -> Guide:
+    """Whose probabilities the last stage learns.
+
+    Raises:
+        UserError: there is no such stage, or the guide cannot read what the student reads.
+    """
+    if guide is None:
+        return teacher
+    if not recipe.logits.epochs:
+        raise UserError(f"--guide: recipe {recipe.name} leaves out the last stage, which a guide is for")
+    return reads_beside(read_guide(guide, examples), examples.texts, student.tokenizer if recipe.logits.noise else None)
+
+
 def _calibrate(student: Student, teacher: Model, sequences: Sequences, recipe: Recipe) -> Model:
     rows = np.random.default_rng(recipe.seed).permutation(len(sequences))[: recipe.calibration_rows]
     chosen = [sequences[row] for row in rows]
@@ -289,7 +290,7 @@ def _card(
     chosen: Attempt,
     headroom: Headroom,
     provenance: Provenance,
-    start: Path | None,
+    sources: Mapping[str, Path | None],
 ) -> str:
     columns = {
         data: {"teacher": before.teacher[data], "before distillation": before.calibrated[data], "student": evaluation}
@@ -300,7 +301,7 @@ def _card(
         "pipeline_tag": "text-classification",
         "freediv": {
             "recipe": recipe.name,
-            **({} if start is None else {"start": start.name}),
+            **{what: one.name for what, one in sources.items() if one is not None},
             "seed": chosen.seed,
             "headroom_bits": round(headroom.bits, 2),
             "training_seconds": round(chosen.seconds),

@@ -12,8 +12,10 @@ import numpy as np
 from ..transformer import Architecture, Model
 from ..transformer.normalisation import NORMALISATIONS
 from .calibration import calibrate_norms
-from .epochs import Mixture, Rows, draw_epochs, rows_read_by, with_logits
+from .epochs import Mixture, draw_epochs, with_logits
+from .guide import Guide
 from .losses import hidden_state_loss, logit_loss, rootless_loss
+from .programs import Programs
 from .recipe import ConstantsRecipe, ProgressiveRecipe, Recipe, StageRecipe
 from .replacement import Student
 from .run import RunDirectory
@@ -23,25 +25,27 @@ from .training import Loss, Phase, Schedule, Trained, train
 def distil(
     student: Student,
     teacher: Model,
+    guide: Guide,
     own_sequences: Sequence[np.ndarray],
-    teacher_sequences: Sequence[np.ndarray],
     recipe: Recipe,
     run: RunDirectory,
+    programs: Programs,
 ) -> tuple[Model, dict[str, Trained]]:
     """Train a calibrated student in all its stages.
 
     Args:
         student: the student, with its constants set.
         teacher: stays as it is.
+        guide: whose logits the last stage learns: the teacher, or a larger classifier.
         own_sequences: the training texts in the student's word pieces.
-        teacher_sequences: the same texts in the teacher's word pieces, for its logits.
         recipe: epochs, learning rates, and the share of long sequences.
         run: holds the checkpoints.
+        programs: steps that were compiled for other seeds of the same student.
 
     Returns:
         The student after all stages, and what each took, by name.
     """
-    return _Distillation(student, teacher, own_sequences, teacher_sequences, recipe, run).all()
+    return _Distillation(student, teacher, guide, own_sequences, recipe, run, programs).all()
 
 
 class _Distillation:
@@ -51,13 +55,14 @@ class _Distillation:
         self,
         student: Student,
         teacher: Model,
+        guide: Guide,
         own_sequences: Sequence[np.ndarray],
-        teacher_sequences: Sequence[np.ndarray],
         recipe: Recipe,
         run: RunDirectory,
+        programs: Programs,
     ) -> None:
         self._teacher, self._recipe, self._run = teacher, recipe, run
-        self._own, self._teachers = own_sequences, teacher_sequences
+        self._own, self._guide, self._programs = own_sequences, guide, programs
         self._model, self._done = student.model, dict[str, Trained]()
         # Aligned position by position: the teacher reads the student's word pieces.
         self._beside: dict[str, Any] = {"teacher": teacher.parameters, "kept": student.kept}
@@ -81,10 +86,6 @@ class _Distillation:
             self._train("logits", logit_loss(architecture, penalty), recipe.logits, 2, None)
         return self._model, self._done
 
-    def _read_beside(self, rows: Rows) -> list[np.ndarray]:
-        """What the student reads, piece by piece in the teacher's vocabulary: noise is the same for both."""
-        return [self._beside["kept"][sequence] for sequence in rows.epoch.sequences]
-
     def _train(self, name: str, loss: Loss, stage: StageRecipe, number: int, constants: Any) -> None:
         seed, architecture = self._recipe.seed, self._model.architecture
         data, precision = self._recipe.data, self._recipe.precision
@@ -93,8 +94,8 @@ class _Distillation:
         last = constants is None
         epochs = tuple(one.epoch for one in rows)
         if last:
-            read = self._read_beside if stage.noise else rows_read_by(self._teacher, self._teachers)
-            epochs = with_logits(rows, self._teacher, read, self._run, precision)
+            read = partial(self._guide.read, noise=stage.noise > 0)
+            epochs = with_logits(rows, self._guide.model, read, self._run, precision)
         phase = Phase(
             name,
             loss,
@@ -107,7 +108,7 @@ class _Distillation:
             partial(_rate, self._recipe.constants, architecture.embedding == "public", last),
             precision=precision,
         )
-        self._done[name] = train(phase, self._model.parameters, constants, self._run)
+        self._done[name] = train(phase, self._model.parameters, constants, self._run, self._programs)
         self._model = replace(self._model, parameters=self._done[name].parameters)
 
 

@@ -93,12 +93,6 @@ Read = Callable[[Rows], Sequence[np.ndarray]]
 """The sequences of an epoch as a teacher reads them."""
 
 
-def rows_read_by(teacher: Model, sequences: Sequence[np.ndarray]) -> Read:
-    """Rows without noise, of which `sequences` are in the teacher's own word pieces."""
-    limit, separator = teacher.architecture.positions, teacher.architecture.separator_token
-    return lambda rows: [join_sequences([sequences[row] for row in group], separator)[:limit] for group in rows.groups]
-
-
 def with_logits(
     epochs: tuple[Rows, ...],
     teacher: Model,

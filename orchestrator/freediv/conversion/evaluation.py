@@ -17,8 +17,7 @@ from .pairs import as_read
 from .progress import Meter
 from .vocabulary import encode, read_tokenizer
 
-TOKENS_PER_BATCH = 2048
-LENGTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+LENGTHS = (16, 32, 64, 128, 256, 512)
 """The same for every call, so that a model is compiled once for each."""
 
 
@@ -32,7 +31,7 @@ def logits_of(model: Model, sequences: Sequence[np.ndarray], task: str = "evalua
     architecture = model.architecture
     lengths = [len(sequence) for sequence in sequences]
     pad_to = np.array([length for length in LENGTHS if length < architecture.positions] + [architecture.positions])
-    plan = plan_batches(lengths, tokens_per_batch=TOKENS_PER_BATCH, pad_to=pad_to)
+    plan = plan_batches(lengths, tokens_per_batch=_tokens_per_batch(), pad_to=pad_to)
     logits = np.zeros((len(sequences), architecture.labels), np.float32)
     parameters = jax.device_put(model.parameters)
     with Meter(task, len(plan)) as meter:
@@ -41,6 +40,10 @@ def logits_of(model: Model, sequences: Sequence[np.ndarray], task: str = "evalua
             logits[rows] = _forward(architecture, parameters, batch.token_ids, batch.mask)[: len(rows)]
             meter.update(index + 1)
     return logits
+
+
+def _tokens_per_batch() -> int:
+    return 2048 if jax.default_backend() == "cpu" else 16384
 
 
 def evaluate(model: Model, examples: Examples, task: str = "evaluate") -> Evaluation:

@@ -18,7 +18,6 @@ from ..transformer import (
     Parameters,
     Precision,
     forward,
-    read_model,
     read_pretrained,
     write_model,
 )
@@ -36,11 +35,13 @@ from .card import (
     versions_section,
 )  # fmt: skip
 from .data import Examples
-from .epochs import Mixture, draw_epochs, rows_read_by, with_labels, with_logits
+from .epochs import Mixture, draw_epochs, with_labels, with_logits
 from .evaluation import evaluate
+from .guide import read_guide, reads_beside
 from .holding_out import hold_out
 from .output import new_directory, require_new
 from .pairs import as_read, separator_of
+from .programs import Programs
 from .run import RunDirectory, file_digest
 from .training import Epoch, Loss, NumpyParameters, Phase, RandomDropout, Schedule, Stopping, train
 from .vocabulary import encode, read_tokenizer
@@ -63,7 +64,7 @@ class FinetuneSettings:
     accumulate: int = 1
     long_share: float = 0.0
     longest: int = 128
-    shapes: int = 10
+    shapes: int = 6
     dropout: float = 0.1
     weight_decay: float = 0.01
     freeze_embeddings: bool = False
@@ -105,7 +106,7 @@ def finetune(
             others.
     """
     require_new(out)
-    guiding = None if guide is None else _read_guide(guide, examples)
+    guiding = None if guide is None else read_guide(guide, examples)
     if settings.long_share and guiding is None:
         raise UserError("--long-share: rows strung together have no label; give a --guide, which tells what they say")
     if settings.patience and not settings.hold_out:
@@ -119,7 +120,7 @@ def finetune(
         **({} if guide is None else {"guide": file_digest(guide / "model.safetensors")}),
     }
     kept, held_out = hold_out(examples, settings.hold_out)
-    attempts = []
+    attempts, programs = [], Programs()
     for seed in range(settings.seed, settings.seed + settings.seeds):
         own = replace(settings, seed=seed, seeds=1)
         model = read_pretrained(pretrained, examples.label_names, seed)
@@ -131,7 +132,7 @@ def finetune(
             stopping = Stopping(partial(_accuracy, model, held_out), own.patience) if own.patience else None
             epochs = _epochs(model.architecture, sequences, kept, own, guiding, run)
             phase = _phase(model.architecture, epochs, own, stopping, guided=guiding is not None)
-            trained = train(phase, model.parameters, None, run)
+            trained = train(phase, model.parameters, None, run, programs)
         model = replace(model, parameters=trained.parameters)
         measured = {
             name: evaluate(model, data, f"evaluate: {name}") if data is not None and len(data) else None
@@ -142,7 +143,7 @@ def finetune(
     provenance = Provenance(command, examples.source.name, examples.digest, len(kept), note)
     with new_directory(out) as directory:
         write_model(chosen.model, directory)
-        card = _card(out.name, settings, attempts, chosen, provenance)
+        card = _card(out.name, settings, attempts, chosen, provenance, None if guide is None else guide.name)
         (directory / "README.md").write_text(card, encoding="utf-8")
     return Finetuned(replace(chosen.model, directory=out), chosen.evaluations["held out"], chosen.evaluations["dev"])
 
@@ -212,25 +213,8 @@ def _epochs(
     if guide is None:
         assert examples.labels is not None
         return with_labels(rows, examples.labels)
-    assert guide.directory is not None
-    read = encode(read_tokenizer(guide.directory), examples.texts, guide.architecture.positions)
-    return with_logits(rows, guide, rows_read_by(guide, read), run, settings.precision, "the guide's logits")
-
-
-def _read_guide(directory: Path, examples: Examples) -> Model:
-    """A classifier of the labels that the examples have.
-
-    Raises:
-        UserError: it cannot be read, or its labels are others.
-    """
-    guide = as_read(read_model(directory), examples.texts, examples.source)
-    known = guide.architecture.label_names
-    if known != examples.label_names:
-        raise UserError(
-            f"--guide {directory}: it knows the labels {', '.join(known)}, "
-            f"the data has {', '.join(examples.label_names)}"
-        )
-    return guide
+    read = partial(reads_beside(guide, examples.texts).read, noise=False)
+    return with_logits(rows, guide, read, run, settings.precision, "the guide's logits")
 
 
 def _card(
@@ -239,12 +223,14 @@ def _card(
     attempts: Sequence[Attempt],
     chosen: Attempt,
     provenance: Provenance,
+    guide: str | None,
 ) -> str:
     measured = chosen.evaluations
     summary = {
         "library_name": "freediv",
         "pipeline_tag": "text-classification",
         "freediv": {
+            **({} if guide is None else {"guide": guide}),
             "seed": chosen.seed,
             "training_seconds": round(chosen.seconds),
             "device": training_device(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -48,7 +48,7 @@ class DataRecipe(_Section):
     )
     longest: int = Field(default=128, ge=8, description="longest sequence trained on, in word pieces")
     tokens_per_batch: int = Field(default=1024, ge=8)
-    shapes: int = Field(default=10, ge=1, description="distinct lengths to pad to; each compiles once")
+    shapes: int = Field(default=6, ge=1, description="distinct lengths to pad to; each compiles once")
 
 
 class StageRecipe(_Section):
@@ -71,6 +71,9 @@ class StageRecipe(_Section):
         le=0.5,
         description="share of word pieces replaced by others, which the teacher reads as well",
     )
+
+
+_Stage = TypeVar("_Stage", bound=StageRecipe)
 
 
 class ProgressiveRecipe(StageRecipe):
@@ -136,6 +139,26 @@ class Recipe(_Section):
             changes = self.layers.get(layer, LayerChoice()).model_dump(exclude_none=True)
             chosen.append(LayerFunctions(**{**self.functions.model_dump(), **changes}))
         return tuple(chosen)
+
+    def scaled(self, longer: float, tokens_per_batch: int | None) -> Recipe:
+        """The recipe for another device: all stages `longer` times as long, in batches of another size (None: its own),
+        whose learning rates go with the square root of that size (Malladi et al. 2022, for Adam).
+        """
+        size = tokens_per_batch or self.data.tokens_per_batch
+        rate = (size / self.data.tokens_per_batch) ** 0.5
+
+        def stage(own: _Stage) -> _Stage:
+            epochs = max(1, round(own.epochs * longer)) if own.epochs else 0
+            return own.model_copy(update={"epochs": epochs, "learning_rate": own.learning_rate * rate})
+
+        changes: dict[str, object] = {
+            "data": self.data.model_copy(update={"tokens_per_batch": size}),
+            "progressive": None if self.progressive is None else stage(self.progressive),
+            "hidden": stage(self.hidden),
+            "norms": stage(self.norms),
+            "logits": stage(self.logits),
+        }
+        return self.model_copy(update=changes)
 
     def bounded(self, teacher: Architecture) -> bool:
         """Whether every norm of the student bounds what follows it."""

@@ -26,6 +26,7 @@ class Result:
         layer_megabytes, layer_messages: of one encoder layer, sent by one party, for `length` word pieces.
         hours, device: of the training of the seed that was kept.
         start: the student that this one's training went on from.
+        guide: the classifier whose probabilities it learned in place of the labels, or of its teacher's.
     """
 
     model: str
@@ -43,11 +44,15 @@ class Result:
     hours: float | None
     device: str | None
     start: str | None = None
+    guide: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """One object of `--json`."""
         return asdict(self)
 
+
+_LEAST_HOURS = 0.1
+"""What took less is told in minutes."""
 
 COLUMNS = (
     "model", "conversion", "teacher", "before distillation", "after", "seeds", "secure", "headroom",
@@ -84,6 +89,7 @@ def read_result(name: str, model: Path) -> Result:
         hours=None if seconds is None else seconds / 3600,
         device=card.get("device"),
         start=card.get("start"),
+        guide=card.get("guide"),
     )
 
 
@@ -94,8 +100,6 @@ def rows(results: Sequence[Result]) -> list[list[str]]:
 
 def _row(r: Result) -> list[str]:
     lengths = "" if r.length is None else f" ({r.length} pieces)"
-    hours = "-" if r.hours is None else f"{r.hours:.2f} h" + (f" on {r.device}" if r.device else "")
-    hours += "" if r.start is None else f", after {r.start}"
     return [
         r.model,
         r.kind,
@@ -107,8 +111,16 @@ def _row(r: Result) -> list[str]:
         "-" if r.headroom_bits is None else f"{r.headroom_bits:.1f} bits",
         "-" if r.layer_megabytes is None else f"{r.layer_megabytes:.2f}{lengths}",
         "-" if r.layer_messages is None else f"{r.layer_messages:.0f}",
-        hours,
+        _training(r),
     ]
+
+
+def _training(r: Result) -> str:
+    if r.hours is None:
+        return "-"
+    time = f"{r.hours:.2f} h" if r.hours >= _LEAST_HOURS else f"{60 * r.hours:.1f} min"
+    device = f" on {r.device}" if r.device else ""
+    return time + device + (f", after {r.start}" if r.start else "") + (f", with {r.guide}" if r.guide else "")
 
 
 def _counts(found: Mapping[str, Any] | None) -> tuple[int, int] | None:

@@ -17,6 +17,7 @@ import optax
 from ..errors import UserError
 from ..transformer import Parameters, Precision, in_precision
 from .batches import Batch, BatchPlan
+from .programs import Program, Programs
 from .progress import Meter
 from .run import RunDirectory
 
@@ -25,7 +26,7 @@ NumpyParameters = dict[str, dict[str, np.ndarray]]
 Loss = Callable[[Parameters, Any, Mapping[str, Array], Array], Array]
 """(trained parameters, constants, batch, key) -> scalar.
 
-The batch has the names of `batch_arrays`, and `progress`, the share of the phase's steps that have been taken.
+The batch has the names of `batch_arrays`; `progress` is the share of the phase's steps that have been taken.
 """
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
@@ -119,8 +120,12 @@ class _Record:
         return self.scores.index(max(self.scores))
 
 
-def train(phase: Phase, parameters: Mapping[str, Mapping[str, Any]], constants: Any, run: RunDirectory) -> Trained:
+def train(
+    phase: Phase, parameters: Mapping[str, Mapping[str, Any]], constants: Any, run: RunDirectory, programs: Programs
+) -> Trained:
     """Run a phase from its last checkpoint in `run`, or from `parameters`; a finished phase is only read back.
+
+    `programs` may hold the steps of a phase of this name that differs in its seed alone.
 
     Randomness depends on (seed, step) alone, so that an interrupted run ends with the parameters of one that was not
     (to the last bit where XLA adds in a fixed order: on one thread it does).
@@ -131,7 +136,7 @@ def train(phase: Phase, parameters: Mapping[str, Mapping[str, Any]], constants: 
     trained, frozen = _partition(phase, parameters)
     finished = run.load(phase.name, trained)
     if finished is None:
-        state, record = _train(phase, trained, (frozen, constants), run)
+        state, record = _train(phase, trained, (frozen, constants), run, programs)
         found = run.load(_best(phase), trained) if phase.stopping else None
         result = jax.tree.map(np.asarray, state[0]) if found is None else found[0]
         run.save(phase.name, result, asdict(record))
@@ -142,7 +147,7 @@ def train(phase: Phase, parameters: Mapping[str, Mapping[str, Any]], constants: 
     return Trained(_merge(result, frozen), tuple(record.losses), record.seconds, tuple(record.scores))
 
 
-def _train(phase: Phase, parameters: Any, fixed: Any, run: RunDirectory) -> tuple[Any, _Record]:
+def _train(phase: Phase, parameters: Any, fixed: Any, run: RunDirectory, programs: Programs) -> tuple[Any, _Record]:
     """Optimiser state and parameters after the last step, from the checkpoint if there is one."""
     total = sum(len(epoch.plan) for epoch in phase.epochs)
     optimiser = _optimiser(phase, parameters)
@@ -150,11 +155,12 @@ def _train(phase: Phase, parameters: Any, fixed: Any, run: RunDirectory) -> tupl
     state, record = (parameters, optimiser.init(parameters)), _Record()
     found = run.load(_checkpoint(phase), state)
     if found is not None:
-        state, record = jax.tree.map(jnp.asarray, found[0]), _Record(**found[1])
-    step = _step(phase, optimiser)
+        # Copies: the step donates them, and a program out of JAX's cache would write into numpy's memory.
+        state, record = jax.tree.map(jnp.array, found[0]), _Record(**found[1])
     fixed = jax.device_put(fixed)
     key = jax.random.key(phase.seed)
     clock = _Clock()
+    steps = programs.get(phase.name, _compilers(phase, state, fixed, key, optimiser))
     pending: list[Array] = []
     _judge(phase, state[0], fixed[0], record, run)  # an epoch that was cut off when it was judged
     with Meter(phase.name, total, record.step) as meter:
@@ -163,9 +169,10 @@ def _train(phase: Phase, parameters: Any, fixed: Any, run: RunDirectory) -> tupl
                 epoch, index = _locate(phase.epochs, record.step)
                 data = phase.epochs[epoch]
                 batch = data.plan.batch(index, data.sequences, data.targets, phase.pad_token)
-                arrays = batch_arrays(batch) | {"progress": np.float32(record.step / total)}
+                arrays = batch_arrays(batch, record.step / total)
                 rate = np.float32(phase.schedule.rate(record.step, total))
-                *state, loss = step(*state, fixed, arrays, rate, jax.random.fold_in(key, record.step))
+                random = jax.random.fold_in(key, record.step)
+                *state, loss = steps[batch.length](*state, fixed, arrays, rate, random)
                 record.step += 1
                 pending.append(loss)
                 clock.tokens += batch.tokens
@@ -188,6 +195,21 @@ def _train(phase: Phase, parameters: Any, fixed: Any, run: RunDirectory) -> tupl
             run.save(_checkpoint(phase), tuple(state), asdict(record))
             raise
     return state, record
+
+
+def _compilers(phase: Phase, state: Any, fixed: Any, key: Array, optimiser: Any) -> dict[int, Callable[[], Program]]:
+    """What compiles the step, for each length that batches are padded to."""
+    step = _step(phase, optimiser)
+    first: dict[int, Batch] = {}
+    for epoch in phase.epochs:
+        for index, (length, _) in enumerate(epoch.plan.batches):
+            if length not in first:
+                first[length] = epoch.plan.batch(index, epoch.sequences, epoch.targets, phase.pad_token)
+
+    def compile_for(batch: Batch) -> Program:
+        return step.lower(*state, fixed, batch_arrays(batch, 0.0), np.float32(0.0), key).compile()
+
+    return {length: partial(compile_for, batch) for length, batch in first.items()}
 
 
 class _Clock:
@@ -245,9 +267,15 @@ def _checkpoint(phase: Phase) -> str:
     return f"{phase.name}.checkpoint"
 
 
-def batch_arrays(batch: Batch) -> dict[str, np.ndarray]:
+def batch_arrays(batch: Batch, progress: float) -> dict[str, Any]:
     """The arrays of a batch by name, as losses and the model take them."""
-    return {"token_ids": batch.token_ids, "mask": batch.mask, "targets": batch.targets, "weight": batch.weight}
+    return {
+        "token_ids": batch.token_ids,
+        "mask": batch.mask,
+        "targets": batch.targets,
+        "weight": batch.weight,
+        "progress": np.float32(progress),
+    }
 
 
 @dataclass(frozen=True)
