@@ -15,7 +15,7 @@ from freediv.conversion.data import read_examples
 from freediv.conversion.distillation import distil
 from freediv.conversion.epochs import Mixture, draw_epochs, with_logits
 from freediv.conversion.evaluation import logits_of
-from freediv.conversion.guide import Guide, reads_beside
+from freediv.conversion.guide import Guide, make_guide
 from freediv.conversion.programs import Programs
 from freediv.conversion.recipe import StageRecipe, read_recipe
 from freediv.conversion.replacement import make_student
@@ -159,7 +159,7 @@ def test_a_guide_of_other_word_pieces_reads_what_the_student_reads(
 ) -> None:
     texts = list(read_examples(task.train).texts[:64])
     tokenizer, moved = read_tokenizer(contrary), read_model(other_pieces)
-    guide = reads_beside(moved, texts, tokenizer)
+    guide = make_guide(moved, texts, tokenizer)
     sequences = encode(tokenizer, texts, 32)
     [rows] = draw_epochs(sequences, None, 1, Mixture(None, 0.2, 32, 128, 2, 0.3), (0,))
     found = logits_of(moved, guide.read(rows, noise=True))
@@ -193,5 +193,5 @@ def test_a_guide_whose_word_pieces_are_others_altogether_is_refused_where_there_
     (contrary / "tokenizer.json").write_text(json.dumps(described))
     texts = list(read_examples(task.train).texts[:64])
     with pytest.raises(UserError, match="its word pieces are others; leave out the last stage's noise"):
-        reads_beside(read_model(contrary), texts, read_tokenizer(task.pretrained))
-    reads_beside(read_model(contrary), texts)
+        make_guide(read_model(contrary), texts, read_tokenizer(task.pretrained))
+    make_guide(read_model(contrary), texts)

@@ -32,7 +32,7 @@ from .card import (
 from .checks import Checks, Sequences, make_checks
 from .data import Examples, split_off
 from .distillation import distil, with_roots
-from .guide import Guide, read_guide, reads_beside
+from .guide import Guide, make_guide, read_guide
 from .headroom import Headroom, measure_headroom
 from .holding_out import hold_out
 from .output import new_directory, require_new
@@ -262,7 +262,7 @@ def _guiding(guide: Path | None, teacher: Guide, student: Student, recipe: Recip
         return teacher
     if not recipe.logits.epochs:
         raise UserError(f"--guide: recipe {recipe.name} leaves out the last stage, which a guide is for")
-    return reads_beside(read_guide(guide, examples), examples.texts, student.tokenizer if recipe.logits.noise else None)
+    return make_guide(read_guide(guide, examples), examples.texts, student.tokenizer if recipe.logits.noise else None)
 
 
 def _calibrate(student: Student, teacher: Model, sequences: Sequences, recipe: Recipe) -> Model:

@@ -37,7 +37,7 @@ from .card import (
 from .data import Examples
 from .epochs import Mixture, draw_epochs, with_labels, with_logits
 from .evaluation import evaluate
-from .guide import read_guide, reads_beside
+from .guide import make_guide, read_guide
 from .holding_out import hold_out
 from .output import new_directory, require_new
 from .pairs import as_read, separator_of
@@ -213,7 +213,7 @@ def _epochs(
     if guide is None:
         assert examples.labels is not None
         return with_labels(rows, examples.labels)
-    read = partial(reads_beside(guide, examples.texts).read, noise=False)
+    read = partial(make_guide(guide, examples.texts).read, noise=False)
     return with_logits(rows, guide, read, run, settings.precision, "the guide's logits")
 
 

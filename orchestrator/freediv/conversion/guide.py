@@ -60,8 +60,8 @@ def read_guide(directory: Path, examples: Examples) -> Model:
     return guide
 
 
-def reads_beside(guide: Model, texts: Sequence[Text], tokenizer: Tokenizer | None = None) -> Guide:
-    """The guide beside a student of another `tokenizer`, if rows with noise are to be read as well.
+def make_guide(guide: Model, texts: Sequence[Text], tokenizer: Tokenizer | None = None) -> Guide:
+    """A classifier as a guide to these texts; beside a student of another `tokenizer` if its rows have noise.
 
     Raises:
         UserError: it lacks the student's word pieces, or parts two texts by more or fewer.
