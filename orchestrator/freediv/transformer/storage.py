@@ -42,6 +42,7 @@ def restore(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _round(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     largest = np.abs(matrix).max(axis=1)
-    fraction, exponent = np.frexp(np.where(largest > 0, largest, 1.0) / _LARGEST)  # fraction in [0.5, 1)
+    smallest = _LARGEST * np.finfo(np.float32).tiny  # rows below have no scale of full precision, and become zeros
+    fraction, exponent = np.frexp(np.where(largest >= smallest, largest, 1.0) / _LARGEST)  # fraction in [0.5, 1)
     scale = np.ldexp(np.ceil(fraction * 2 * _SCALE_STEPS) / (2 * _SCALE_STEPS), exponent).astype(np.float32)
     return np.rint(matrix / scale[:, None]).astype(np.int8, order="C"), scale
