@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from freediv.conversion.data import read_examples
 from freediv.conversion.distillation import distil
 from freediv.conversion.epochs import Mixture, draw_epochs, with_logits
 from freediv.conversion.evaluation import logits_of
-from freediv.conversion.guide import Guide, make_guide
+from freediv.conversion.guide import make_guide, make_guide_beside, reads_pieces, reads_rows
 from freediv.conversion.programs import Programs
 from freediv.conversion.recipe import StageRecipe, read_recipe
 from freediv.conversion.replacement import make_student
@@ -87,9 +86,9 @@ def test_every_sequence_has_its_own_logits_and_a_row_of_several_epochs_is_read_o
         return logits_of(model, sequences, task)
 
     monkeypatch.setattr(epochs_module, "logits_of", counting)
-    read_by = partial(Guide(model, sequences).read, noise=False)
+    guide = reads_rows(model, sequences)
     with RunDirectory(tmp_path, {}) as run:
-        epochs, again = (with_logits(rows, model, read_by, run, "float32") for _ in range(2))
+        epochs, again = (with_logits(rows, guide.model, guide.read, run, "float32") for _ in range(2))
     long = [group for one in rows for group in one.groups if len(group) > 1]
     assert len(long) > 4 and len(read) == len({one.tobytes() for one in sequences}) + len(long)
     for epoch, same in zip(epochs, again, strict=True):
@@ -124,7 +123,7 @@ def test_with_noise_the_teacher_reads_what_the_student_reads(task: Task, teacher
     student = make_student(model, read_tokenizer(teacher), full, recipe)
     own = encode(student.tokenizer, texts, 32)
     with RunDirectory(tmp_path, {}) as run:
-        distil(student, model, Guide(model, full, student.kept), own, recipe, run, Programs())
+        distil(student, model, reads_pieces(model, student.kept), own, recipe, run, Programs())
         found = run.load("teacher-logits", {"logits": np.zeros(0)})
     mixture = Mixture(None, recipe.data.long_share, 32, 128, 2, 0.3)
     [rows] = draw_epochs(own, None, 1, mixture, (recipe.seed, 2))
@@ -159,12 +158,12 @@ def test_a_guide_of_other_word_pieces_reads_what_the_student_reads(
 ) -> None:
     texts = list(read_examples(task.train).texts[:64])
     tokenizer, moved = read_tokenizer(contrary), read_model(other_pieces)
-    guide = make_guide(moved, texts, tokenizer)
     sequences = encode(tokenizer, texts, 32)
+    guide = make_guide_beside(moved, tokenizer, sequences)
     [rows] = draw_epochs(sequences, None, 1, Mixture(None, 0.2, 32, 128, 2, 0.3), (0,))
-    found = logits_of(moved, guide.read(rows, noise=True))
+    found = logits_of(moved, guide.read(rows))
     np.testing.assert_allclose(found, logits_of(read_model(contrary), rows.epoch.sequences), atol=1e-5)
-    clean = logits_of(moved, guide.read(rows, noise=False))
+    clean = logits_of(moved, make_guide(moved, texts).read(rows))
     assert np.abs(clean - found).max() > 0.1
 
 
@@ -193,5 +192,6 @@ def test_a_guide_whose_word_pieces_are_others_altogether_is_refused_where_there_
     (contrary / "tokenizer.json").write_text(json.dumps(described))
     texts = list(read_examples(task.train).texts[:64])
     with pytest.raises(UserError, match="its word pieces are others; leave out the last stage's noise"):
-        make_guide(read_model(contrary), texts, read_tokenizer(task.pretrained))
+        tokenizer = read_tokenizer(task.pretrained)
+        make_guide_beside(read_model(contrary), tokenizer, encode(tokenizer, texts, 32))
     make_guide(read_model(contrary), texts)

@@ -13,7 +13,7 @@ from freediv.conversion.batches import plan_batches
 from freediv.conversion.calibration import calibrate
 from freediv.conversion.distillation import distil, replaced_so_far, with_roots
 from freediv.conversion.epochs import Mixture, draw_epochs
-from freediv.conversion.guide import Guide
+from freediv.conversion.guide import reads_pieces
 from freediv.conversion.headroom import measure_headroom
 from freediv.conversion.programs import Programs
 from freediv.conversion.recipe import ProgressiveRecipe, Recipe, read_recipe
@@ -58,7 +58,7 @@ def trained(recipe: Recipe, run: Path, teacher: Model) -> tuple[Student, Model, 
     own = encode(student.tokenizer, TEXTS, 32)
     plan = plan_batches([len(one) for one in own], tokens_per_batch=160)
     student = replace(student, model=calibrate(student, teacher, own, plan, recipe.fit_activation))
-    guide = Guide(teacher, SEQUENCES, student.kept)
+    guide = reads_pieces(teacher, student.kept)
     with RunDirectory(run, {}) as directory:
         return student, *distil(student, teacher, guide, own, recipe, directory, Programs())
 

@@ -66,16 +66,8 @@ def test_a_killed_finetune_ends_with_the_parameters_of_one_that_was_not(
 ) -> None:
     def finetune(out: str, dies_at: int = 0) -> int:
         arguments = ["--data", str(train), "--epochs", "2", "--tokens-per-batch", "128", "--longest", "32"]
-        return run(
-            tmp_path / "cache",
-            "finetune",
-            dies_at,
-            "finetune",
-            str(task.pretrained),
-            *arguments,
-            "-o",
-            str(tmp_path / out),
-        )
+        command = ["finetune", str(task.pretrained), *arguments, "-o", str(tmp_path / out)]
+        return run(tmp_path / "cache", "finetune", dies_at, *command)
 
     assert finetune("whole") == 0
     assert finetune("killed", dies_at=25) == -signal.SIGKILL

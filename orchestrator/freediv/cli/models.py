@@ -27,6 +27,13 @@ def _run_directory(run: Path | None, out: Path) -> Path:
     return run or out.with_name(f"{out.name}.run")
 
 
+def _resolved(model: Path | None) -> Path | None:
+    """The directory of a model that may have been left out."""
+    from ..transformer import resolve_model
+
+    return None if model is None else resolve_model(model)
+
+
 def _command_line() -> str:
     return shlex.join(["freediv", *sys.argv[1:]])
 
@@ -146,7 +153,7 @@ def finetune(
     run_path = _run_directory(run, out)
     made = train_teacher(
         resolve_model(pretrained), examples, dev_examples, FinetuneSettings(**settings), out, run_path,
-        command=_command_line(), note=note, guide=None if guide is None else resolve_model(guide),
+        command=_command_line(), note=note, guide=_resolved(guide),
     )  # fmt: skip
     if run is None:
         shutil.rmtree(run_path, ignore_errors=True)
@@ -252,9 +259,9 @@ def convert(
     made = make_student(
         directory, chosen, examples, dev_examples, out, run_path,
         command=_command_line(), note=note, seeds=seeds, allow_overflow=allow_overflow,
-        published=None if published is None else resolve_model(published),
-        start=None if start is None else resolve_model(start),
-        guide=None if guide is None else resolve_model(guide),
+        published=_resolved(published),
+        start=_resolved(start),
+        guide=_resolved(guide),
     )  # fmt: skip
     if run is None:
         shutil.rmtree(run_path, ignore_errors=True)

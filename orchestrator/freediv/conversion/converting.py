@@ -32,7 +32,7 @@ from .card import (
 from .checks import Checks, Sequences, make_checks
 from .data import Examples, split_off
 from .distillation import distil, with_roots
-from .guide import Guide, make_guide, read_guide
+from .guide import Guide, make_guide, make_guide_beside, read_guide, reads_pieces, reads_rows
 from .headroom import Headroom, measure_headroom
 from .holding_out import hold_out
 from .output import new_directory, require_new
@@ -126,7 +126,8 @@ def convert(
     say(str(table_cut))
     calibrated = _calibrate(student, teacher, own, recipe)
     first = calibrated if start is None else _started(calibrated, read_model(start))
-    guiding = _guiding(guide, Guide(teacher, full, student.kept), student, recipe, kept)
+    itself = reads_pieces(teacher, student.kept) if recipe.logits.noise else reads_rows(teacher, full)
+    guiding = _guiding(guide, itself, student, own, recipe, kept)
     student = replace(student, model=first)
     trained = _distilled(student, teacher, guiding, own, own_recipe, identity, run_path, seeds)
     calibrated = as_stored(calibrated, recipe.weights)
@@ -252,8 +253,10 @@ def _started(calibrated: Model, start: Model) -> Model:
     return replace(calibrated, parameters=parameters)
 
 
-def _guiding(guide: Path | None, teacher: Guide, student: Student, recipe: Recipe, examples: Examples) -> Guide:
-    """Whose probabilities the last stage learns.
+def _guiding(
+    guide: Path | None, teacher: Guide, student: Student, own: Sequences, recipe: Recipe, kept: Examples
+) -> Guide:
+    """Whose probabilities the last stage learns; `own` are the student's texts.
 
     Raises:
         UserError: there is no such stage, or the guide cannot read what the student reads.
@@ -262,7 +265,8 @@ def _guiding(guide: Path | None, teacher: Guide, student: Student, recipe: Recip
         return teacher
     if not recipe.logits.epochs:
         raise UserError(f"--guide: recipe {recipe.name} leaves out the last stage, which a guide is for")
-    return make_guide(read_guide(guide, examples), examples.texts, student.tokenizer if recipe.logits.noise else None)
+    model = read_guide(guide, kept)
+    return make_guide_beside(model, student.tokenizer, own) if recipe.logits.noise else make_guide(model, kept.texts)
 
 
 def _calibrate(student: Student, teacher: Model, sequences: Sequences, recipe: Recipe) -> Model:

@@ -36,7 +36,7 @@ def distil(
     Args:
         student: the student, with its constants set.
         teacher: stays as it is.
-        guide: whose logits the last stage learns: the teacher, or a larger classifier.
+        guide: whose logits the last stage learns: the teacher, or a larger classifier; it reads noise if that has any.
         own_sequences: the training texts in the student's word pieces.
         recipe: epochs, learning rates, and the share of long sequences.
         run: holds the checkpoints.
@@ -94,8 +94,7 @@ class _Distillation:
         last = constants is None
         epochs = tuple(one.epoch for one in rows)
         if last:
-            read = partial(self._guide.read, noise=stage.noise > 0)
-            epochs = with_logits(rows, self._guide.model, read, self._run, precision)
+            epochs = with_logits(rows, self._guide.model, self._guide.read, self._run, precision)
         phase = Phase(
             name,
             loss,

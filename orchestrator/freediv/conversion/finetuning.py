@@ -37,7 +37,7 @@ from .card import (
 from .data import Examples
 from .epochs import Mixture, draw_epochs, with_labels, with_logits
 from .evaluation import evaluate
-from .guide import make_guide, read_guide
+from .guide import Guide, make_guide, read_guide
 from .holding_out import hold_out
 from .output import new_directory, require_new
 from .pairs import as_read, separator_of
@@ -106,8 +106,8 @@ def finetune(
             others.
     """
     require_new(out)
-    guiding = None if guide is None else read_guide(guide, examples)
-    if settings.long_share and guiding is None:
+    classifier = None if guide is None else read_guide(guide, examples)
+    if settings.long_share and guide is None:
         raise UserError("--long-share: rows strung together have no label; give a --guide, which tells what they say")
     if settings.patience and not settings.hold_out:
         raise UserError("--patience needs rows to judge by; give --hold-out a share above 0")
@@ -120,6 +120,7 @@ def finetune(
         **({} if guide is None else {"guide": file_digest(guide / "model.safetensors")}),
     }
     kept, held_out = hold_out(examples, settings.hold_out)
+    guiding = None if classifier is None else make_guide(classifier, kept.texts)
     attempts, programs = [], Programs()
     for seed in range(settings.seed, settings.seed + settings.seeds):
         own = replace(settings, seed=seed, seeds=1)
@@ -204,7 +205,7 @@ def _epochs(
     sequences: Sequence[np.ndarray],
     examples: Examples,
     settings: FinetuneSettings,
-    guide: Model | None,
+    guide: Guide | None,
     run: RunDirectory,
 ) -> tuple[Epoch, ...]:
     longest = min(settings.longest, architecture.positions)
@@ -213,8 +214,7 @@ def _epochs(
     if guide is None:
         assert examples.labels is not None
         return with_labels(rows, examples.labels)
-    read = partial(make_guide(guide, examples.texts).read, noise=False)
-    return with_logits(rows, guide, read, run, settings.precision, "the guide's logits")
+    return with_logits(rows, guide.model, guide.read, run, settings.precision, "the guide's logits")
 
 
 def _card(
