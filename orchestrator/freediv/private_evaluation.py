@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .conversion.accuracy import Accuracy, Evaluation, accuracy_of, evaluate_predictions
+from .conversion.accuracy import NO_ANSWER, Accuracy, Evaluation, accuracy_of, evaluate_predictions, labels_of
 from .conversion.data import Examples
 from .conversion.evaluation import logits_of
 from .conversion.pairs import as_read
@@ -69,15 +69,20 @@ def evaluate_privately(
     sequences = encode(read_tokenizer(model.directory), examples.texts, model.architecture.positions)
     lengths = [len(sequence) for sequence in sequences]
     logits = logits_of(model, sequences, "the same in plaintext")
-    plaintext, private = logits.argmax(axis=-1), np.array([one.label for one in answers.predictions])
+    plaintext = labels_of(logits)
+    private = np.array([NO_ANSWER if one.label is None else one.label for one in answers.predictions])
     differing = np.flatnonzero(plaintext != private)
-    revealed = [one.logits for one in answers.predictions if one.logits is not None]
+    errors = [
+        float(np.abs(one.logits - own).max())
+        for one, own in zip(answers.predictions, logits, strict=True)
+        if one.logits is not None
+    ]
     return PrivateEvaluation(
         private=evaluate_predictions(private, examples.labels, lengths),
         plaintext=evaluate_predictions(plaintext, examples.labels, lengths),
         agreement=accuracy_of(len(private) - len(differing), len(private)),
         differing=tuple(int(row) for row in differing),
-        largest_logit_error=float(np.abs(np.array(revealed) - logits).max()) if revealed else None,
+        largest_logit_error=max(errors) if errors else None,
         seconds=sum(request.seconds for request in answers.requests),
         requests=len(answers.requests),
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from freediv.conversion.batches import plan_batches
+from freediv.conversion.bounds import stage_bounds, within_the_ring
 from freediv.conversion.calibration import calibrate
 from freediv.conversion.distillation import distil, replaced_so_far, with_roots
 from freediv.conversion.epochs import Mixture, draw_epochs
@@ -20,10 +21,18 @@ from freediv.conversion.recipe import ProgressiveRecipe, Recipe, read_recipe
 from freediv.conversion.replacement import Student, make_student
 from freediv.conversion.run import RunDirectory
 from freediv.conversion.training import Trained
-from freediv.conversion.vocabulary import encode
+from freediv.conversion.vocabulary import encode, read_tokenizer
 from freediv.errors import UserError
 from freediv.roles.model_owner import prepare_offer
-from freediv.transformer import Architecture, LayerFunctions, Model, initial_parameters, read_model, write_model
+from freediv.transformer import (
+    Architecture,
+    LayerFunctions,
+    Model,
+    hidden_states,
+    initial_parameters,
+    read_model,
+    write_model,
+)
 from freediv.yaml_file import read_yaml
 
 from .conftest import Task, freediv, make_sentences, make_tokenizer, write_tsv
@@ -67,7 +76,8 @@ def trained(recipe: Recipe, run: Path, teacher: Model) -> tuple[Student, Model, 
 def test_every_shipped_recipe_trains(path: Path, tmp_path: Path) -> None:
     recipe = small(read_recipe(path))
     assert recipe.name == path.stem
-    rootless = not recipe.bounded(make_teacher().architecture)
+    assert recipe.bounded(make_teacher().architecture)
+    rootless = not recipe.model_copy(update={"row_limits": False}).bounded(make_teacher().architecture)
     assert rootless == ("roots" in path.stem)
     if not rootless:  # the last stage is the same for all others, and tested elsewhere
         recipe = small(recipe, logits={"epochs": 0, "learning_rate": 1e-3})
@@ -126,7 +136,8 @@ def test_a_student_that_nothing_bounds_is_written_and_served_only_when_asked_for
     data = write_tsv(tmp_path / "train.tsv", TEXTS, [0, 1] * 32)
     recipe = tmp_path / "recipe.yaml"
     [path] = [path for path in RECIPES if "no-roots" in path.stem]
-    recipe.write_text(json.dumps(small(read_yaml(path, Recipe)).model_dump(mode="json", exclude_none=True)))
+    settings = small(read_yaml(path, Recipe)).model_copy(update={"row_limits": False})
+    recipe.write_text(json.dumps(settings.model_dump(mode="json", exclude_none=True)))
     command = ("convert", teacher, "--recipe", recipe, "--data", data, "-o", student)
     assert freediv(monkeypatch, *command) == 2
     assert "bounds nothing" in capsys.readouterr().err and not student.exists()
@@ -136,6 +147,50 @@ def test_a_student_that_nothing_bounds_is_written_and_served_only_when_asked_for
     with pytest.raises(UserError, match="a norm without a root bounds nothing"):
         prepare_offer(student)
     assert prepare_offer(student, without_headroom=True).parameters
+
+
+def test_a_student_without_roots_has_limits_within_which_nothing_leaves_the_ring(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teacher, student = tmp_path / "teacher", tmp_path / "student"
+    write_model(make_teacher(), teacher, tokenizer=task.pretrained)
+    data = write_tsv(tmp_path / "train.tsv", TEXTS, [0, 1] * 32)
+    recipe = tmp_path / "recipe.yaml"
+    [path] = [path for path in RECIPES if "no-roots" in path.stem]
+    settings = small(read_yaml(path, Recipe)).model_dump(mode="json", exclude_none=True)
+    recipe.write_text(json.dumps(settings))
+    assert freediv(monkeypatch, "convert", teacher, "--recipe", recipe, "--data", data, "-o", student) == 0
+    assert "within which no value can leave the ring" in capsys.readouterr().err
+    card = (student / "README.md").read_text()
+    assert "Norms have constants for roots, and rows limits" in card and "nothing bounds them" not in card
+    assert prepare_offer(student).parameters["classifier"]["limits"].shape == (3,)
+    model = read_model(student)
+    assert model.architecture.row_limits and all(map(within_the_ring, stage_bounds(model).values()))
+    assert freediv(monkeypatch, "evaluate", student, "--data", data) == 0
+    assert "without an answer" not in capsys.readouterr().out
+
+    # Limits that half of the texts exceed: the command says of how many nothing is said, and whom it counts.
+    longest = np.exp(np.median(largest_rows(model, TEXTS), axis=0))
+    classifier = model.parameters["classifier"] | {"limits": longest.astype(np.float32)}
+    tight = replace(model, parameters=model.parameters | {"classifier": classifier})
+    write_model(tight, tmp_path / "tight", tokenizer=student)
+    assert freediv(monkeypatch, "evaluate", tmp_path / "tight", "--data", data, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert 0 < found["without_answer"] < 64 and found["correct"] <= 64 - found["without_answer"]
+    assert freediv(monkeypatch, "headroom", tmp_path / "tight", "--data", data, "--text-column", "sentence") == 0
+    assert f"in the {64 - found['without_answer']} that get an answer" in capsys.readouterr().out
+
+
+def largest_rows(model: Model, texts: Sequence[str]) -> np.ndarray:
+    """By text and norm, the logarithm of the largest mean square of a row where the norm leaves it."""
+    assert model.directory is not None
+    found = []
+    for sequence in encode(read_tokenizer(model.directory), texts, model.architecture.positions):
+        seen: dict[str, np.ndarray] = {}
+        inputs = {"token_ids": sequence[None], "mask": np.ones((1, len(sequence)), np.float32)}
+        hidden_states(model.architecture, model.parameters, inputs, observe=seen.__setitem__)
+        found.append([np.max(value) for name, value in seen.items() if name.endswith("log_variance_g2")])
+    return np.array(found)
 
 
 def test_few_rows_are_gone_through_as_often_as_an_epoch_asks_for() -> None:
@@ -173,7 +228,7 @@ def test_a_student_goes_on_from_another_and_loses_its_roots(
     assert convert("2quad-freediv", "rooted") == 0
     assert convert("2quad-freediv-no-roots", "rootless", "--start", tmp_path / "rooted") == 0
     rooted, rootless = (read_model(tmp_path / name) for name in ("rooted", "rootless"))
-    assert not rootless.architecture.bounded
+    assert rootless.architecture.row_limits and not rooted.architecture.row_limits
     for stage, own in rooted.parameters.items():  # at such a learning rate what it had is what it has
         for name, value in own.items():
             np.testing.assert_allclose(rootless.parameters[stage][name], value, atol=1e-2)

@@ -15,7 +15,7 @@ from freediv.conversion.card import read_card
 from freediv.roles import served
 from freediv.roles.data_owner import Answers, infer
 from freediv.roles.model_owner import load
-from freediv.transformer import read_model
+from freediv.transformer import LayerFunctions, Model, hidden_states, read_model, write_model
 from tokenizers import Tokenizer
 
 from .conftest import Cluster, MakeCluster, assert_one_line_error, run_command
@@ -169,6 +169,40 @@ def test_commands_classify_a_file_and_tell_the_status(cluster: Cluster, tmp_path
     done = run_command("logs", cluster.directory, "--party", "1", "--lines", "500")
     assert "party-1 | " in done.stdout
     assert "party-0 | " not in done.stdout
+
+
+def test_a_sentence_beyond_a_limit_gets_no_answer(cluster: Cluster, tmp_path: Path) -> None:
+    functions = LayerFunctions(attention="2quad-freediv", activation="quad", attention_norm="layernorm-constant")
+    made = make_tiny_model(tmp_path / "limited", functions=(functions,) * 2, row_limits=True)
+    model = read_model(made)
+    tokenizer = Tokenizer.from_file(str(made / "tokenizer.json"))
+    texts = [SENTENCES[0], "noise " * 12]
+    longest = [longest_row(model, tokenizer, text, "encoder.0.attention") for text in texts]
+    assert longest[0] < 0.95 * longest[1]
+    model.parameters["classifier"]["limits"] = np.array([np.mean(longest), 1e6], np.float32)
+    write_model(model, made)
+    assert run_command("load", cluster.directory, made).returncode == 0  # it needs no other headroom than is measured
+    command = ("infer", cluster.directory, *(part for text in texts for part in ("--text", text)))
+    found = json.loads(run_command(*command, "--json").stdout)["predictions"]
+    expected = plain_logits(model, tokenizer, texts[0])
+    assert found[0]["label"] == model.architecture.label_names[expected.argmax()]
+    np.testing.assert_allclose(found[0]["logits"], expected, atol=0.02)
+    assert found[1]["label"] is None and "logits" not in found[1]
+    shown = run_command(*command).stdout
+    assert "no answer" in shown and "1 without an answer" in shown
+
+
+def longest_row(model: Model, tokenizer: Tokenizer, text: str, stage: str) -> float:
+    """The largest mean square of a row where a norm without its root leaves it."""
+    ids = np.array([tokenizer.encode(text).ids], np.int32)
+    seen: dict[str, Any] = {}
+    hidden_states(
+        model.architecture,
+        model.parameters,
+        {"token_ids": ids, "mask": np.ones_like(ids)},
+        observe=seen.__setitem__,
+    )
+    return float(np.exp(seen[f"{stage}/log_variance_g2"]).max())
 
 
 def test_pairs_of_three_classes_are_answered_as_in_the_clear(cluster: Cluster, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from freediv.errors import UserError
 from freediv.secure.failures import ProgramMismatch
-from freediv.transformer import forward
+from freediv.transformer import answer, fold, forward, prepare_inputs
 from secure.parties import Parties, architecture, random_parameters, sentences
 
 TOLERANCE = 0.02
@@ -63,6 +63,50 @@ def test_a_model_gives_the_same_as_in_spu_alone_and_as_in_the_clear(
     np.testing.assert_allclose(ours, plain, rtol=0, atol=tolerance)
     np.testing.assert_allclose(ours, spu, rtol=0, atol=2 * tolerance)
     assert sum(r.link_sent_messages for r in records) < sum(r.link_sent_messages for r in spu_records)
+
+
+@pytest.mark.parametrize("output", ["label", "logits"])
+@pytest.mark.parametrize("labels", [2, 3])
+def test_a_text_beyond_a_limit_gets_no_answer_and_others_theirs(
+    on_shares: Parties, in_spu: Parties, tmp_path: Path, output: str, labels: int
+):
+    model = architecture(
+        layers=1,
+        functions={"attention_norm": "layernorm-constant", "feed_forward_norm": "layernorm-constant"},
+        label_names=("negative", "positive", "neither")[:labels],
+        row_limits=True,
+    )
+    parameters = random_parameters(model)
+    tokens, mask = sentences(model.vocabulary, batch=3)
+    inputs = prepare_inputs(model, tokens, mask)
+    seen: dict[str, Any] = {}
+    logits = np.asarray(answer(model, fold(model, parameters), inputs, seen.__setitem__)[0])
+    rows = np.where(mask > 0, np.square(seen["encoder.0.attention/output"]).mean(-1), 0).max(-1)
+    own = parameters["encoder.0.attention"]
+
+    def said(limit: float, parties: Parties = on_shares) -> Any:
+        parameters["classifier"]["limits"] = np.array([limit, 1e3], np.float32)
+        parties.load(tmp_path, model, parameters, output=output)
+        return parties.answer(parties.run(parties.inputs(tokens, mask), *tokens.shape))
+
+    def check(answers: Any, within: Any) -> None:
+        if output == "label":
+            np.testing.assert_array_equal(answers < labels, within)
+            np.testing.assert_array_equal(answers % labels, logits.argmax(-1))
+        else:
+            np.testing.assert_array_equal(np.rint(answers[:, -1]), within)
+            wanted = np.where(np.asarray(within)[:, None], logits, 0)
+            np.testing.assert_allclose(answers[:, :-1], wanted, atol=TOLERANCE * max(1.0, float(np.ptp(logits))))
+
+    check(said(1e3), [True] * 3)
+    middle = float(np.sort(rows)[:2].mean())  # between the shortest and the next
+    for parties in (on_shares, in_spu):
+        check(said(middle, parties), rows < middle)
+    # Rows so long that their squares wrap around, and then whatever is computed from them.
+    own["output.bias"] = own["output.bias"] + np.linspace(-1, 1, model.hidden, dtype=np.float32) * 2**14
+    for parties in (on_shares, in_spu):
+        answers = said(1e3, parties)
+        assert (answers >= labels if output == "label" else np.abs(answers) < 1e-4).all()
 
 
 def test_messages_and_bytes_are_counted_stage_by_stage(on_shares: Parties, tmp_path: Path):

@@ -100,6 +100,8 @@ def _print_evaluation(found: Evaluation) -> None:
     click.echo(f"accuracy {found.overall} ({found.overall.correct} of {found.overall.count})")
     for length, accuracy in found.by_length.items():
         click.echo(f"  up to {length:3} pieces: {accuracy} ({accuracy.correct} of {accuracy.count})")
+    if found.without_answer:
+        click.echo(f"without an answer, which counts as wrong: {found.without_answer}")
 
 
 def _extend_card(model: Model, found: PrivateEvaluation, examples: Examples) -> None:
@@ -198,8 +200,11 @@ def headroom(
     else:
         for one in found:
             agreement = "" if one.agreement is None else f"; the label of {against}: {one.agreement}"
+            silent = one.headroom.without_answer
+            within = f" in the {one.count - silent:,} that get an answer" if silent else ""
             click.echo(
-                f"{one.count:,} texts cut at {one.length} pieces: {one.headroom.bits:.1f} bits of headroom{agreement}"
+                f"{one.count:,} texts cut at {one.length} pieces: {one.headroom.bits:.1f} bits of headroom{within}"
+                f"{agreement}"
             )
             for stage, largest in one.headroom.largest.items():
                 bound = one.bounds[stage]

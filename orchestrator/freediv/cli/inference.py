@@ -200,7 +200,8 @@ def run_cost(command: Any, model: str, config: Agreement, answers: Answers) -> R
 def document(run: RunCost, sentences: Sequence[Text], answers: Answers) -> str:
     """Predictions and costs as JSON."""
     entries = [
-        {"text": text, "label": one.name} | ({"logits": one.logits} if one.logits is not None else {})
+        {"text": text, "label": None if one.label is None else one.name}
+        | ({"logits": one.logits} if one.logits is not None else {})
         for text, one in zip(sentences, answers.predictions, strict=True)
     ]
     return json.dumps({"predictions": entries, "cost": run.model_dump(mode="json")}, indent=2)
@@ -248,6 +249,8 @@ def show(
         seconds = sum(request.seconds for request in run.requests)
         counts = f"{_count(len(sentences), 'sentence')} in {_count(len(run.requests), 'request')}"
         console.print(f"{counts}, {seconds:.1f} s", highlight=False)
+        if silent := sum(one.label is None for one in answers.predictions):
+            console.print(f"{silent} without an answer: the model would be wrong about them", highlight=False)
     if report is not None:
         if not as_json:
             print_costs(run, Console())

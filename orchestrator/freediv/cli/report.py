@@ -44,7 +44,7 @@ def report(records: Path, output: Path, with_sentences: bool, as_json: bool) -> 
     sentences: list[Sentence] = []
     if with_sentences:
         try:
-            sentences = [Sentence(str(entry["text"]), str(entry["label"])) for entry in predictions]
+            sentences = [Sentence(str(entry["text"]), str(entry["label"] or "no answer")) for entry in predictions]
         except (KeyError, TypeError) as error:
             raise UserError(f"{records}: predictions without text and label; leave out --with-sentences") from error
         if not sentences:

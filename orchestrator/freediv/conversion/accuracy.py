@@ -27,19 +27,24 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracy of a model on a data set, and by length: `by_length` maps a bucket's longest length to its accuracy."""
+    """Accuracy of a model on a data set, and by length: `by_length` maps a bucket's longest length to its accuracy.
+
+    `without_answer` counts texts of which nothing was said, which is not right.
+    """
 
     overall: Accuracy
     by_length: dict[int, Accuracy]
+    without_answer: int = 0
 
     def to_dict(self) -> dict[str, object]:
-        """For `--json` and the model card: `accuracy`, `interval`, `correct`, `count`, `by_length`."""
+        """For `--json` and the model card: the fields, and `interval`."""
         return {
             "accuracy": self.overall.accuracy,
             "interval": [self.overall.low, self.overall.high],
             "correct": self.overall.correct,
             "count": self.overall.count,
             "by_length": {str(length): asdict(accuracy) for length, accuracy in self.by_length.items()},
+            "without_answer": self.without_answer,
         }
 
 
@@ -52,12 +57,24 @@ def accuracy_of(correct: int, count: int) -> Accuracy:
     return Accuracy(correct, count, share, max(0.0, centre - half), min(1.0, centre + half))
 
 
+NO_ANSWER = -1
+"""In place of a label: a value was beyond its limit, or no number at all."""
+
+
+def labels_of(logits: np.ndarray) -> np.ndarray:
+    """The label of the largest of each row's logits [count, labels], or `NO_ANSWER` where they are not numbers."""
+    return np.where(np.isfinite(logits).all(axis=-1), np.asarray(logits).argmax(axis=-1), NO_ANSWER)
+
+
 def evaluate_predictions(predictions: np.ndarray, labels: np.ndarray, lengths: Sequence[int]) -> Evaluation:
-    """Compare predictions [count] with labels [count]; `lengths` [count] are word pieces with the special tokens."""
+    """Compare predictions [count] with labels [count]; `lengths` [count] are word pieces with the special tokens.
+    No answer is not right.
+    """
     right = np.asarray(predictions) == np.asarray(labels)
     bucket = np.asarray(LENGTH_BUCKETS)[np.searchsorted(LENGTH_BUCKETS, np.minimum(lengths, LENGTH_BUCKETS[-1]))]
     by_length = {
         int(length): accuracy_of(int(right[bucket == length].sum()), int((bucket == length).sum()))
         for length in np.unique(bucket)
     }
-    return Evaluation(accuracy_of(int(right.sum()), len(right)), by_length)
+    without_answer = int(np.sum(np.asarray(predictions) == NO_ANSWER))
+    return Evaluation(accuracy_of(int(right.sum()), len(right)), by_length, without_answer)

@@ -1,6 +1,7 @@
 """What no text can exceed: bounds of a folded model's values, from its weights alone.
 
-A row that left a LayerNorm has length sqrt(hidden), whatever went in. From there each stage's values follow by the
+A row that left a LayerNorm has length sqrt(hidden), whatever went in, and one that has a limit is within it where an
+answer is given. From there each stage's values follow by the
 largest singular values of its weights, so that a bound holds for every text, hostile ones included, as long as the
 stages before stay within theirs. Where a bound lies beyond the ring, nothing is said of the stage: what was measured is
 all there is.
@@ -10,13 +11,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import jax.numpy as jnp
 import numpy as np
 
 from ..transformer import Architecture, Model, fold, stages
 from ..transformer.attention import ATTENTIONS
+from ..transformer.limits import LONG
+from ..transformer.normalisation import NORMALISATIONS
 from .headroom import bits_of
 
 Own = Mapping[str, np.ndarray]
@@ -39,7 +42,9 @@ def stage_bounds(model: Model) -> dict[str, float]:
     folded = fold(architecture, model.parameters)
     rows = _Rows(math.inf, False)
     found: dict[str, float] = {}
-    for stage in stages(architecture, folded=True):
+    limits = iter(np.sqrt(np.asarray(folded["classifier"].get("limits", ()))))
+    squares_at_last = 0.0  # of rows, where they are compared with their limits
+    for number, stage in enumerate(stages(architecture, folded=True)):
         own = {name: np.asarray(value, np.float64) for name, value in folded[stage.name].items()}
         if stage.block == "embedding":
             largest, length = _embedding(own, model.public_table)
@@ -55,11 +60,15 @@ def stage_bounds(model: Model) -> dict[str, float]:
             largest, length = _feed_forward(functions.activation, own, rows)
             norm = functions.feed_forward_norm
         else:
-            found[stage.name] = _classifier(own, rows)
+            found[stage.name] = max(_classifier(own, rows), squares_at_last)
             break
         rows = _normalised(norm, own, length, architecture.hidden)
-        squares = length**2 if norm != "none" else 0.0
+        squares = length**2 if NORMALISATIONS[norm].bounds else 0.0
         found[stage.name] = max(largest, length, squares, rows.length)
+        if architecture.limited[number]:
+            scale = LONG if stage.block == "attention" else 1.0
+            squares_at_last = max(squares_at_last, (rows.length / scale) ** 2)
+            rows = replace(rows, length=min(rows.length, 1.001 * float(next(limits))))  # 1.001: for rounding
     return found
 
 

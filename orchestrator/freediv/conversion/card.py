@@ -131,13 +131,16 @@ def agreement_section(agreement: Mapping[int, Accuracy], before: Mapping[int, Ac
     return "Agreement with the teacher", explained + table(["length", "before distillation", "after"], rows)
 
 
-def headroom_section(headroom: Headroom, bounds: Mapping[str, float], bounded: bool) -> Section:
-    """Largest magnitudes by stage, what no text can exceed, and whether norms have their roots."""
-    warning = (
-        ""
-        if bounded
-        else " **A norm has no root: nothing bounds them, and on other texts values may leave the ring unseen.**"
-    )
+def headroom_section(headroom: Headroom, bounds: Mapping[str, float], architecture: Architecture) -> Section:
+    """Largest magnitudes by stage, what no text can exceed, and whether norms have their roots or rows their limits."""
+    warning = ""
+    if not architecture.bounded:
+        warning = " **A norm has no root: nothing bounds them, and on other texts values may leave the ring unseen.**"
+    elif architecture.row_limits:
+        warning = (
+            f" Norms have constants for roots, and rows limits: {headroom.without_answer} of these {headroom.count:,} "
+            "sequences have a row beyond its own, get no answer, and are not counted here."
+        )
     text = (
         f"{headroom.bits:.1f} bits between the largest value seen and the edge of the ring: {RING_BITS} bits, "
         f"{FRACTION_BITS} of them fraction bits, twice that in a product, so that products must stay below "

@@ -9,7 +9,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from ..transformer import Model
-from .accuracy import LENGTH_BUCKETS, Accuracy, Evaluation, evaluate_predictions
+from .accuracy import LENGTH_BUCKETS, Accuracy, Evaluation, evaluate_predictions, labels_of
 from .batches import join_sequences, string_together
 from .data import Examples
 from .evaluation import logits_of
@@ -33,7 +33,7 @@ class Texts:
         """Accuracy of logits [count, labels], by the teacher's lengths."""
         if self.labels is None or not len(self.labels):
             return None
-        return evaluate_predictions(logits.argmax(-1), self.labels, [len(sequence) for sequence in self.teachers])
+        return evaluate_predictions(labels_of(logits), self.labels, [len(sequence) for sequence in self.teachers])
 
     def with_long(self, teacher: Model, student: Model, longest: int, seed: int) -> Texts:
         """These texts, and long ones made of them; without labels."""
@@ -74,7 +74,7 @@ class Checks:
         """How often a student gives the teacher's label, by length."""
         found = logits_of(model, self.compared.own, "agreement: student")
         lengths = [min(len(sequence), LENGTH_BUCKETS[-1]) for sequence in self.compared.own]
-        return evaluate_predictions(found.argmax(-1), self.wanted, lengths).by_length
+        return evaluate_predictions(labels_of(found), self.wanted, lengths).by_length
 
 
 def make_checks(
@@ -91,7 +91,7 @@ def make_checks(
     }
     teachers = {name: t.evaluate(logits_of(teacher, t.teachers, f"{name} rows: teacher")) for name, t in texts.items()}
     compared = texts["held out"].with_long(teacher, student.model, longest, seed)
-    wanted = logits_of(teacher, [sequence[:limit] for sequence in compared.teachers], "agreement: teacher").argmax(-1)
+    wanted = labels_of(logits_of(teacher, [s[:limit] for s in compared.teachers], "agreement: teacher"))
     return Checks(texts, teachers, compared, wanted, [*compared.own, *random_sequences(student.model, seed)])
 
 

@@ -11,7 +11,7 @@ from tokenizers import Encoding, Tokenizer
 
 from ..errors import UserError
 from ..transformer import Model, Text
-from .accuracy import Accuracy, Evaluation, accuracy_of, evaluate_predictions
+from .accuracy import Accuracy, Evaluation, accuracy_of, evaluate_predictions, labels_of
 from .data import Examples
 from .evaluation import logits_of
 from .losses import divergence
@@ -77,7 +77,7 @@ def compare(student: Model, teacher: Model, examples: Examples) -> Comparison:
     same = read_as_far(teacher, tokenizer, examples.texts, limit)
     lengths = [len(sequence) for sequence in own]
     logits, wanted = logits_of(student, own, "the student"), logits_of(teacher, same, "the teacher")
-    found, expected = logits.argmax(-1), wanted.argmax(-1)
+    found, expected = labels_of(logits), labels_of(wanted)
     right, teacher_right = found == examples.labels, expected == examples.labels
     return Comparison(
         evaluate_predictions(found, examples.labels, lengths),

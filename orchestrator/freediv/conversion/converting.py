@@ -29,7 +29,7 @@ from .card import (
     training_section,
     versions_section,
 )  # fmt: skip
-from .checks import Checks, Sequences, make_checks
+from .checks import Checks, Sequences, Texts, make_checks
 from .data import Examples, split_off
 from .distillation import distil, with_roots
 from .guide import Guide, make_guide, make_guide_beside, read_guide, reads_pieces, reads_rows
@@ -41,12 +41,15 @@ from .programs import Programs
 from .progress import say
 from .recipe import Recipe
 from .replacement import Student, make_student
+from .row_limits import with_row_limits
 from .run import RunDirectory, file_digest
 from .table_cut import TableCut, measure_table_cut
 from .training import Trained
 from .vocabulary import encode, read_tokenizer
 
 MIN_HEADROOM_BITS = 1.0
+_USUAL_ROWS = 4096
+"""Of the training data, for the limits of rows."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,11 @@ def convert(
     guiding = _guiding(guide, itself, student, own, recipe, kept)
     student = replace(student, model=first)
     trained = _distilled(student, teacher, guiding, own, own_recipe, identity, run_path, seeds)
+    if recipe.row_limits:
+        usual = Texts(own[:_USUAL_ROWS], own[:_USUAL_ROWS], None).with_long(
+            student.model, student.model, longest, recipe.seed
+        )
+        trained = {seed: (with_row_limits(one, usual.own), phases) for seed, (one, phases) in trained.items()}
     calibrated = as_stored(calibrated, recipe.weights)
 
     data_sets = {"held out": held_out if len(held_out) else kept.take(np.arange(min(len(kept), 1000)))}
@@ -326,7 +334,7 @@ def _card(
             *(accuracy_section(columns[data], title) for data, title in titles.items() if data in columns),
             attempts_section(attempts, chosen),
             agreement_section(chosen.agreement, before.agreement),
-            headroom_section(headroom, stage_bounds(model), model.architecture.bounded),
+            headroom_section(headroom, stage_bounds(model), model.architecture),
             provenance_section(provenance),
             settings_section("Recipe", recipe.model_dump(mode="json", exclude_none=True)),
             training_section(chosen.phases),

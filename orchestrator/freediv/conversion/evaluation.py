@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..errors import UserError
-from ..transformer import Architecture, Model, Parameters, forward
-from .accuracy import Evaluation, evaluate_predictions
+from ..transformer import Architecture, Model, Parameters, answer, fold, forward, prepare_inputs
+from .accuracy import Evaluation, evaluate_predictions, labels_of
 from .batches import plan_batches
 from .data import Examples
 from .pairs import as_read
@@ -22,22 +23,39 @@ LENGTHS = (16, 32, 64, 128, 256, 512)
 
 
 @partial(jax.jit, static_argnums=0)
-def _forward(architecture: Architecture, parameters: Parameters, token_ids: jax.Array, mask: jax.Array) -> jax.Array:
-    return forward(architecture, parameters, {"token_ids": token_ids, "mask": mask})
+def _forward(architecture: Architecture, parameters: Parameters, inputs: Mapping[str, jax.Array]) -> jax.Array:
+    return forward(architecture, parameters, inputs)
+
+
+@partial(jax.jit, static_argnums=0)
+def _forward_within_limits(
+    architecture: Architecture, parameters: Parameters, inputs: Mapping[str, jax.Array]
+) -> jax.Array:
+    logits, within = answer(architecture, parameters, inputs)
+    return jnp.where(within[:, None], logits, jnp.nan)
 
 
 def logits_of(model: Model, sequences: Sequence[np.ndarray], task: str = "evaluate") -> np.ndarray:
-    """Logits [count, labels] of token sequences, in their order; run in batches of like lengths."""
+    """Logits [count, labels] of token sequences, in their order; run in batches of like lengths.
+
+    Where rows have limits, the folded model is run, and a sequence with a row beyond its own has NaN.
+    """
     architecture = model.architecture
     lengths = [len(sequence) for sequence in sequences]
     pad_to = np.array([length for length in LENGTHS if length < architecture.positions] + [architecture.positions])
     plan = plan_batches(lengths, tokens_per_batch=_tokens_per_batch(), pad_to=pad_to)
     logits = np.zeros((len(sequences), architecture.labels), np.float32)
-    parameters = jax.device_put(model.parameters)
+    limited = architecture.row_limits
+    parameters = fold(architecture, model.parameters) if limited else jax.device_put(model.parameters)
     with Meter(task, len(plan)) as meter:
         for index, (_, rows) in enumerate(plan.batches):
             batch = plan.batch(index, sequences, None, architecture.pad_token)
-            logits[rows] = _forward(architecture, parameters, batch.token_ids, batch.mask)[: len(rows)]
+            if limited:
+                inputs = prepare_inputs(architecture, batch.token_ids, batch.mask, table=model.public_table)
+                found = _forward_within_limits(architecture, parameters, inputs)
+            else:
+                found = _forward(architecture, parameters, {"token_ids": batch.token_ids, "mask": batch.mask})
+            logits[rows] = found[: len(rows)]
             meter.update(index + 1)
     return logits
 
@@ -61,4 +79,4 @@ def evaluate(model: Model, examples: Examples, task: str = "evaluate") -> Evalua
         )
     sequences = encode(read_tokenizer(model.directory), examples.texts, model.architecture.positions)
     logits = logits_of(model, sequences, task)
-    return evaluate_predictions(logits.argmax(axis=-1), examples.labels, [len(sequence) for sequence in sequences])
+    return evaluate_predictions(labels_of(logits), examples.labels, [len(sequence) for sequence in sequences])

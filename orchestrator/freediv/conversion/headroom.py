@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..transformer import Architecture, Model, Parameters, fold, forward, prepare_inputs, stages
+from ..transformer import Architecture, Model, Parameters, answer, fold, prepare_inputs, stages
 from .batches import plan_batches
 from .progress import Meter
 
@@ -24,15 +24,21 @@ asks for a bit to spare, and one is the sign: 25 are left before the point."""
 
 @dataclass(frozen=True)
 class Headroom:
-    """`bits` between the largest magnitude seen and the edge of the ring; `largest` is that magnitude, by stage."""
+    """`bits` between the largest magnitude seen and the edge of the ring; `largest` is that magnitude, by stage.
+
+    Of `count` texts so many are `without_answer`: a row was beyond its limit, and the answer says so. Their values,
+    which may wrap around unread, are not counted.
+    """
 
     bits: float
     largest: dict[str, float]
+    count: int = 0
+    without_answer: int = 0
 
 
-def headroom_of(largest: dict[str, float]) -> Headroom:
+def headroom_of(largest: dict[str, float], count: int = 0, without_answer: int = 0) -> Headroom:
     """Headroom of the largest magnitudes seen, by stage; negative where a value would wrap around."""
-    return Headroom(bits_of(max(largest.values())), largest)
+    return Headroom(bits_of(max(largest.values())), largest, count, without_answer)
 
 
 def bits_of(magnitude: float) -> float:
@@ -55,27 +61,32 @@ def measure_headroom(model: Model, sequences: Sequence[np.ndarray], task: str = 
     pad_to = np.array(sorted({*architecture.buckets, architecture.positions}))
     plan = plan_batches([len(sequence) for sequence in sequences], tokens_per_batch=1024, pad_to=pad_to)
     found = {stage.name: 0.0 for stage in stages(architecture)}
+    without_answer = 0
     with Meter(task, len(plan)) as meter:
         for index in range(len(plan)):
             batch = plan.batch(index, sequences, None, architecture.pad_token)
             inputs = prepare_inputs(architecture, batch.token_ids, batch.mask, table=model.public_table)
-            values = _largest(architecture, parameters, inputs | {"mask": batch.mask})
+            values, within = _largest(architecture, parameters, inputs | {"mask": batch.mask})
             found = {name: max(found[name], float(value)) for name, value in values.items()}
+            without_answer += int(np.sum(~np.asarray(within)[batch.weight > 0]))
             meter.update(index + 1)
-    return headroom_of(found)
+    return headroom_of(found, len(sequences), without_answer)
 
 
 @partial(jax.jit, static_argnums=0)
 def _largest(
     architecture: Architecture, parameters: Parameters, inputs: Mapping[str, jax.Array]
-) -> dict[str, jax.Array]:
-    """Each stage's largest magnitude; infinite where a value is not even a number."""
+) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Each stage's largest magnitude over the texts that get an answer, infinite where a value is not even a number;
+    and which do [batch].
+    """
     seen: dict[str, jax.Array] = {stage.name: jnp.zeros(()) for stage in stages(architecture)}
 
     def observe(name: str, value: jax.Array) -> None:
         stage, what = name.split("/", 1)
         scale = architecture.hidden if what == "variance" else 1
-        seen[stage] = jnp.maximum(seen[stage], scale * jnp.max(jnp.abs(value)))
+        seen[stage] = jnp.maximum(seen[stage], scale * jnp.max(jnp.abs(value), axis=tuple(range(1, value.ndim))))
 
-    forward(architecture, parameters, inputs, folded=True, observe=observe)
-    return {stage: jnp.where(jnp.isnan(value), jnp.inf, value) for stage, value in seen.items()}
+    _, within = answer(architecture, parameters, inputs, observe)
+    largest = {stage: jnp.where(jnp.isnan(value), jnp.inf, value) for stage, value in seen.items()}
+    return {stage: jnp.max(jnp.where(within, value, 0.0)) for stage, value in largest.items()}, within

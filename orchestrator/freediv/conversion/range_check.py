@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from ..transformer import Model, Text
-from .accuracy import Accuracy, accuracy_of
+from .accuracy import Accuracy, accuracy_of, labels_of
 from .bounds import stage_bounds, within_the_ring
 from .comparison import read_as_far
 from .evaluation import logits_of
@@ -33,6 +33,7 @@ class RangeCheck:
         return {
             "length": self.length,
             "count": self.count,
+            "without_answer": self.headroom.without_answer,
             "headroom_bits": self.headroom.bits,
             "stages": {name: self._stage(name) for name in self.headroom.largest},
             "agreement": None if self.agreement is None else asdict(self.agreement),
@@ -66,6 +67,6 @@ def _check_range(
     if teacher is None:
         return RangeCheck(length, len(texts), headroom, bounds, None)
     same = read_as_far(teacher, tokenizer, texts, length)
-    wanted = logits_of(teacher, same, f"{length} pieces: teacher").argmax(-1)
-    found = logits_of(model, sequences, f"{length} pieces: labels").argmax(-1)
+    wanted = labels_of(logits_of(teacher, same, f"{length} pieces: teacher"))
+    found = labels_of(logits_of(model, sequences, f"{length} pieces: labels"))
     return RangeCheck(length, len(texts), headroom, bounds, accuracy_of(int(np.sum(wanted == found)), len(texts)))

@@ -110,6 +110,10 @@ class Recipe(_Section):
     embedding_norm: str = "layernorm"
     pooler: Literal["tanh", "identity", "none"] = "none"
     embedding: EmbeddingRecipe = EmbeddingRecipe()
+    row_limits: bool = Field(
+        default=True,
+        description="where a norm has a constant for its root: a text with a row beyond its limit gets no answer",
+    )
     positions: int | None = Field(default=None, ge=8, description="positions kept; none: the teacher's")
     data: DataRecipe = DataRecipe()
     calibration_rows: int = Field(default=2048, ge=8)
@@ -161,8 +165,11 @@ class Recipe(_Section):
         return self.model_copy(update=changes)
 
     def bounded(self, teacher: Architecture) -> bool:
-        """Whether every norm of the student bounds what follows it."""
-        changes = {"functions": self.functions_of(teacher), "embedding_norm": self.embedding_norm}
+        """Whether every norm of the student bounds what follows it, or limits tell where one does not."""
+        changes = {
+            "functions": self.functions_of(teacher), "embedding_norm": self.embedding_norm,
+            "row_limits": self.row_limits,
+        }  # fmt: skip
         return teacher.model_copy(update=changes).bounded
 
 

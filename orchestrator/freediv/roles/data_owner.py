@@ -36,9 +36,13 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Prediction:
-    """One sentence's answer; logits only where the cluster gives them."""
+    """One sentence's answer; logits only where the cluster gives them.
 
-    label: int
+    `label` is None, and `name` says so, where one of the sentence's rows was beyond its limit: the model
+    would be wrong.
+    """
+
+    label: int | None
     name: str
     logits: tuple[float, ...] | None = None
 
@@ -146,11 +150,19 @@ class DataOwner:
 
 
 def _predictions(output: np.ndarray, architecture: Architecture, kind: str) -> list[Prediction]:
-    names = architecture.label_names
+    """What `secure.programs.secure_stages` says an answer is, read."""
+    names, limited = architecture.label_names, architecture.row_limits
     if kind == "label":
-        labels = np.asarray(output).reshape(-1).astype(int)
-        if not all(0 <= label < len(names) for label in labels):
+        labels = [int(label) for label in np.asarray(output).reshape(-1)]
+        if not all(label >= 0 and (limited or label < len(names)) for label in labels):
             raise NotAnswered("the parties' answer is no label that the model has; tell the operators")
-        return [Prediction(int(label), names[int(label)]) for label in labels]
-    logits = np.asarray(output, np.float64)
-    return [Prediction(int(row.argmax()), names[int(row.argmax())], tuple(map(float, row))) for row in logits]
+        return [Prediction(label, names[label]) if label < len(names) else _NO_ANSWER for label in labels]
+    found = []
+    for row in np.asarray(output, np.float64):
+        logits, label = row[: len(names)], int(row[: len(names)].argmax())
+        kept = not limited or row[-1] > 0.5
+        found.append(Prediction(label, names[label], tuple(map(float, logits))) if kept else _NO_ANSWER)
+    return found
+
+
+_NO_ANSWER = Prediction(None, "no answer")

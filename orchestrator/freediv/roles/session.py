@@ -238,8 +238,9 @@ class Session:
 
     def _check(self, output: Share, batch: int) -> None:
         """Insist on a share of the answer: another shape could take any amount of memory."""
-        labels = (self._model.architecture.labels,) if self._config.output == "logits" else ()
-        if output.shape != (batch, *labels):
+        architecture = self._model.architecture
+        columns = (architecture.labels + architecture.row_limits,) if self._config.output == "logits" else ()
+        if output.shape != (batch, *columns):
             raise ValueError(f"it has shape {list(output.shape)}")
 
     async def _all(self, work: list[Any], calls: list[Any]) -> list[_Part]:

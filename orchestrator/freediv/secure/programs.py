@@ -69,27 +69,46 @@ def compile_program(
 
 
 def secure_stages(architecture: Architecture, output: Output) -> tuple[Stage, ...]:
-    """The folded stages that a secure run consists of.
+    """The folded stages that a secure run consists of; the last one gives the answer.
 
-    With `output="label"` the last one goes on to the index of the largest logit, int32 [batch], so that an answer gives
-    no more than the prediction away.
+    With `output="label"` that is the index of the largest logit, int32 [batch], so that an answer gives no more than
+    the prediction away; where rows have limits, the number of labels is added for each row beyond its own. With
+    "logits" it is those [batch, labels]; where rows have limits, with one more column: 1, or all are 0.
     """
     *rest, last = stages(architecture, folded=True)
     if output == "label":
-        last = replace(last, apply=_label_of(last), signature=(last.signature, output))
+        last = replace(last, apply=_label_of(last, architecture.labels), signature=(last.signature, output))
+    elif architecture.row_limits:
+        last = replace(last, apply=_logits_of(last, architecture.labels), signature=(last.signature, output))
     return (*rest, last)
 
 
-def _label_of(stage: Stage) -> Callable[..., jax.Array]:
+def _label_of(stage: Stage, labels: int) -> Callable[..., jax.Array]:
     def label(parameters: dict[str, jax.Array], *inputs: jax.Array) -> jax.Array:
-        logits = stage.apply(parameters, *inputs)
-        if logits.shape[-1] == 2:  # one comparison; SPU's argmax takes more
-            return (logits[:, 1] > logits[:, 0]).astype(jnp.int32)
-        return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+        logits, excess = jnp.split(stage.apply(parameters, *inputs), [labels], axis=-1)
+        if labels == 2:  # one comparison, together with those of the limits; SPU's argmax takes more
+            above = jnp.concatenate([logits[:, 1:] - logits[:, :1], excess], axis=-1) > 0
+            found, beyond = above[:, 0].astype(jnp.int32), above[:, 1:]
+        else:
+            found, beyond = jnp.argmax(logits, axis=-1).astype(jnp.int32), excess > 0
+        if not excess.size:
+            return found
+        return found + labels * jnp.sum(beyond.astype(jnp.int32), axis=-1)
 
     return label
 
 
+def _logits_of(stage: Stage, labels: int) -> Callable[..., jax.Array]:
+    def logits(parameters: dict[str, jax.Array], *inputs: jax.Array) -> jax.Array:
+        found, excess = jnp.split(stage.apply(parameters, *inputs), [labels], axis=-1)
+        beyond = jnp.sum((excess > 0).astype(jnp.int32), axis=-1, keepdims=True)
+        kept = (beyond < 1).astype(jnp.float32)
+        return jnp.concatenate([found * kept, kept], axis=-1)
+
+    return logits
+
+
 def activation_shapes(architecture: Architecture, batch: int, length: int) -> dict[str, Shape]:
     """Shapes of everything that a stage may read, by activation name."""
-    return input_shapes(architecture, batch, length) | {"hidden": (batch, length, architecture.hidden)}
+    rows = {stage.output: (batch, length, architecture.hidden) for stage in stages(architecture, folded=True)[:-1]}
+    return input_shapes(architecture, batch, length) | rows

@@ -17,7 +17,8 @@ from .folding import fold
 from .inputs import bucket_for, input_shapes, prepare_inputs
 from .pairs import Text
 from .products import Precision, half_precision, in_precision
-from .stages import Dropout, Parameters, Stage, forward, hidden_states, parameter_shapes, stages
+from .stage import Dropout, Parameters, Stage
+from .stages import answer, forward, hidden_states, parameter_shapes, stages
 from .storage import Weights
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "Stage",
     "Text",
     "Weights",
+    "answer",
     "as_stored",
     "bucket_for",
     "convert_functions",

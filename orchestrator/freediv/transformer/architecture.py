@@ -79,6 +79,9 @@ class Architecture(BaseModel):
     embedding_norm: str = "layernorm"
     pooler: Literal["tanh", "identity", "none"] = "tanh"
     functions: tuple[LayerFunctions, ...]
+    row_limits: bool = Field(
+        default=False, description="rows that no norm bounds have limits, and an answer tells whether all kept theirs"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Architecture:
@@ -90,6 +93,8 @@ class Architecture(BaseModel):
             if (getattr(self, name) or 0) >= self.vocabulary:
                 raise ValueError(f"{name} {getattr(self, name)} is outside the vocabulary of {self.vocabulary}")
         _registered("normalisation", self.embedding_norm, NORMALISATIONS)
+        if self.row_limits and not any(self.limited):
+            raise ValueError("row_limits: no norm has a constant for its root, so there is nothing to limit")
         return self
 
     @property
@@ -104,9 +109,21 @@ class Architecture(BaseModel):
 
     @property
     def bounded(self) -> bool:
-        """Whether every norm bounds what follows it; else values may leave the ring on text that nobody has tried."""
-        norms = {self.embedding_norm, *(n for f in self.functions for n in (f.attention_norm, f.feed_forward_norm))}
-        return all(NORMALISATIONS[name].bounds for name in norms)
+        """Whether every norm bounds what follows it, or an answer tells where one does not; else values may leave the
+        ring unseen on text that nobody has tried.
+        """
+        unbounded = [not NORMALISATIONS[name].bounds for name in self.norms]
+        return unbounded == list(self.limited)
+
+    @property
+    def norms(self) -> tuple[str, ...]:
+        """The normalisation after each stage but the classifier."""
+        return (self.embedding_norm, *(n for f in self.functions for n in (f.attention_norm, f.feed_forward_norm)))
+
+    @property
+    def limited(self) -> tuple[bool, ...]:
+        """Whether rows have a limit, after each stage but the classifier: where a norm has a constant for its root."""
+        return tuple(self.row_limits and bool(NORMALISATIONS[name].constants) for name in self.norms)
 
     @property
     def pairs(self) -> bool:

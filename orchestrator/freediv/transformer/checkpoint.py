@@ -179,6 +179,8 @@ def initial_constants(architecture: Architecture, stage: str) -> dict[str, np.nd
 
     if stage == "embedding":
         norm(architecture.embedding_norm)
+    elif stage == "classifier" and architecture.row_limits:
+        found["limits"] = np.ones(sum(architecture.limited), np.float32)
     elif stage.startswith("encoder."):
         functions = architecture.functions[int(stage.split(".")[1])]
         if stage.endswith("attention"):
@@ -290,7 +292,7 @@ def _config(model: Model) -> dict[str, Any]:
         "label2id": {label: i for i, label in enumerate(a.label_names)},
     }
     beyond = {"embedding_size", "embedding", "embedding_norm", "pooler", "functions", "separator_token"}
-    own = a.model_dump(include=beyond, mode="json", exclude_none=True)
+    own = a.model_dump(include=beyond, mode="json", exclude_none=True) | ({"row_limits": True} if a.row_limits else {})
     return config | {"freediv": own | model.certificate.model_dump(exclude_none=True)}
 
 

@@ -59,7 +59,7 @@ def family(architecture: Architecture) -> Family:
 def names_of(architecture: Architecture, stage: str, name: str) -> tuple[tuple[str, ...], bool]:
     """The Hugging Face names that make up one parameter, and whether they are stored transposed."""
     kind = family(architecture)
-    if name.startswith(("constants.", "norm.log_g")) or name in ("relative", "projection"):
+    if name.startswith(("constants.", "norm.log_g")) or name in ("relative", "projection", "limits"):
         return (f"freediv.{stage}.{name}",), False
     block, _, last = name.rpartition(".")
     transposed = last == "weight" and block != "norm"

@@ -18,7 +18,8 @@ from .activation import ACTIVATIONS
 from .architecture import Architecture
 from .attention import ATTENTIONS
 from .normalisation import NORMALISATIONS, centred
-from .stages import Block, Parameters, stages
+from .stage import Block, Parameters
+from .stages import stages
 
 Array: TypeAlias = jax.Array
 Own = dict[str, Array]
@@ -28,6 +29,7 @@ def fold(architecture: Architecture, parameters: Mapping[str, Mapping[str, Array
     """Folded parameters of a model, with the shapes of `parameter_shapes(architecture, folded=True)`."""
     folded: Parameters = {}
     before: tuple[Array, Array] | None = None  # weight and bias of the norm before
+    scales: list[Array] = []  # of what a row that has a limit is, over what it was
     for stage in stages(architecture):
         own = {name: jnp.asarray(value) for name, value in parameters[stage.name].items()}
         norm = architecture.embedding_norm
@@ -45,8 +47,12 @@ def fold(architecture: Architecture, parameters: Mapping[str, Mapping[str, Array
             norm = functions.feed_forward_norm
         else:
             own = _fold_classifier(architecture, own, before)
+            if "limits" in own:
+                own["limits"] = own["limits"] * architecture.hidden * jnp.square(jnp.stack(scales))
         if norm != "none" and stage.block != "classifier":
             own = _centre(stage.block, own)
+        if stage.block != "classifier" and architecture.limited[len(folded)]:
+            scales.append(jnp.exp(-own["norm.log_g"][1]) if "norm.log_g" in own else jnp.ones(()))
         before = _hand_over_norm(norm, own)
         folded[stage.name] = own
     return folded

@@ -92,8 +92,7 @@ def _constant(x: Array, p: Mapping[str, Array], epsilon: float, observe: Observe
 
 
 def _folded_constant(x: Array, p: Mapping[str, Array], epsilon: float, observe: Observe) -> Array:
-    """x, at position 0 times `first`, g there over g elsewhere; g elsewhere is folded away."""
-    _variance(x, observe)
+    """x, at position 0 times `first`, g there over g elsewhere; g elsewhere is folded away. Nothing is squared."""
     return jnp.concatenate([x[:, :1] * p["first"], x[:, 1:]], axis=1)
 
 

@@ -6,69 +6,30 @@ which parameters it finds.
 
 Activations, by name: `one_hot` [batch, length, vocabulary] or `rows` [batch, length, embedding_size], `hidden`
 [batch, length, hidden], `mask` [batch, length] (1 for real word pieces), `mask_over_length` [batch, length] (mask over
-the number of real pieces), `segment` [batch, length] (1 for those of a pair's second text), `logits` [batch, labels].
+the number of real pieces), `segment` [batch, length] (1 for those of a pair's second text), `logits` [batch, labels];
+where rows have `limits`, those have names of their own, and folded logits come with what tells whether all were kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Literal, Protocol, TypeAlias, TypeVar
+from typing import TypeVar
 
-import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .activation import ACTIVATIONS
 from .architecture import Architecture
 from .attention import ATTENTIONS, multiply_heads
+from .limits import with_limits
 from .normalisation import NORMALISATIONS, Observe, ignore
 from .pairs import second_text
 from .products import multiply
 from .relative import score_bias
+from .stage import Array, Block, Dropout, Shape, Stage, keep
 
-Array: TypeAlias = jax.Array
-Parameters = dict[str, dict[str, Array]]
-"""Stage name -> parameter name -> array."""
-Shape = tuple[int, ...]
 Result = TypeVar("Result")
-Block = Literal["embedding", "attention", "feed_forward", "classifier"]
-
-
-Dropout: TypeAlias = Callable[[str, Array], Array]
-"""Called with a name that is unique within one forward pass, and the activation that is to be thinned."""
-
-
-def keep(name: str, x: Array) -> Array:
-    """Drop nothing."""
-    return x
-
-
-class Apply(Protocol):
-    """A stage's function."""
-
-    def __call__(
-        self, parameters: Mapping[str, Array], *inputs: Array, dropout: Dropout = keep, observe: Observe = ignore
-    ) -> Array: ...
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of the model.
-
-    `inputs` are the activations it reads, in the order in which `apply` takes them; `parameter_shapes` the parameters
-    it must be given. Two stages of equal `signature` compile to the same program for the same batch and length.
-    """
-
-    name: str
-    block: Block
-    layer: int | None
-    inputs: tuple[str, ...]
-    output: Literal["hidden", "logits"]
-    parameter_shapes: Mapping[str, Shape] = field(hash=False, compare=False)
-    apply: Apply = field(hash=False, compare=False, repr=False)
-    signature: Hashable = field(compare=False, repr=False)
 
 
 def stages(architecture: Architecture, *, folded: bool = False) -> tuple[Stage, ...]:
@@ -76,7 +37,8 @@ def stages(architecture: Architecture, *, folded: bool = False) -> tuple[Stage, 
     found = [_embedding(architecture, folded)]
     for layer in range(architecture.layers):
         found += [_attention(architecture, layer, folded), _feed_forward(architecture, layer, folded)]
-    return (*found, _classifier(architecture, folded))
+    found.append(_classifier(architecture, folded))
+    return tuple(with_limits(architecture, found) if architecture.row_limits and folded else found)
 
 
 def parameter_shapes(architecture: Architecture, *, folded: bool = False) -> dict[str, dict[str, Shape]]:
@@ -123,6 +85,9 @@ def hidden_states(
             result = _embed_rows(architecture, folded, own, rows, *others, dropout=drop, observe=see)
         else:
             result = stage.apply(own, *(values[name] for name in stage.inputs), dropout=drop, observe=see)
+        if stage.block == "classifier":
+            result, excess = jnp.split(result, [architecture.labels], axis=-1)
+            see("excess", excess)
         see("output", result)
         values[stage.output] = result
         if stage.block in ("embedding", "feed_forward"):
@@ -141,6 +106,27 @@ def forward(
 ) -> Array:
     """Logits [batch, labels]; arguments as for `hidden_states`."""
     return hidden_states(architecture, parameters, inputs, folded=folded, dropout=dropout, observe=observe)[1]
+
+
+def answer(
+    architecture: Architecture,
+    folded: Mapping[str, Mapping[str, ArrayLike]],
+    inputs: Mapping[str, ArrayLike],
+    observe: Observe = ignore,
+) -> tuple[Array, Array]:
+    """What a secure run makes of folded parameters: logits [batch, labels], and whether all rows kept their limits
+    [batch]; where rows have none, they did.
+    """
+    seen: dict[str, Array] = {}
+
+    def see(name: str, value: Array) -> None:
+        if name == "classifier/excess":
+            seen[name] = value
+        else:
+            observe(name, value)
+
+    logits = forward(architecture, folded, inputs, folded=True, observe=see)
+    return logits, jnp.all(seen["classifier/excess"] <= 0, axis=-1)  # false where it is no number
 
 
 def _within(stage: str, call: Callable[[str, Array], Result]) -> Callable[[str, Array], Result]:
@@ -382,6 +368,8 @@ def _feed(
 
 def _classifier(a: Architecture, folded: bool) -> Stage:
     shapes: dict[str, Shape] = {"weight": (a.hidden, a.labels), "bias": (a.labels,)}
+    if a.row_limits:
+        shapes["limits"] = (sum(a.limited),)
     if a.pooler == "tanh" or (a.pooler == "identity" and not folded):
         shapes |= {"pooler.weight": (a.hidden, a.hidden), "pooler.bias": (a.hidden,)}
     signature = ("classifier", folded, a.pooler, tuple(sorted(shapes.items())))
