@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 from .activation import ACTIVATIONS
 from .architecture import Architecture
 from .attention import ATTENTIONS
+from .limits import LARGEST
 from .normalisation import NORMALISATIONS, centred
 from .stage import Block, Parameters
 from .stages import stages
@@ -48,7 +49,8 @@ def fold(architecture: Architecture, parameters: Mapping[str, Mapping[str, Array
         else:
             own = _fold_classifier(architecture, own, before)
             if "limits" in own:
-                own["limits"] = own["limits"] * architecture.hidden * jnp.square(jnp.stack(scales))
+                squares = architecture.hidden * jnp.square(jnp.stack(scales))
+                own["limits"] = jnp.minimum(own["limits"] * squares, LARGEST)
         if norm != "none" and stage.block != "classifier":
             own = _centre(stage.block, own)
         if stage.block != "classifier" and architecture.limited[len(folded)]:

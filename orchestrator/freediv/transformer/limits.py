@@ -21,7 +21,9 @@ from .stage import Apply, Array, Dropout, Stage, keep
 LONG = 2.0**12
 """A row that is longer has a square for which the ring has no room. After attention, where heads add up, rows may be
 that long, and are compared with it as well, scaled."""
-_FAR_BITS = 24  # of what rows at padded positions may have beyond their limits, since nothing reads them
+LARGEST = LONG**2 / 4
+"""Of the squares of rows within their limits: differences must have room, too."""
+_FAR_BITS = 23  # of what rows at padded positions may have beyond their limits, since nothing reads them
 
 
 def with_limits(architecture: Architecture, stages: Sequence[Stage]) -> list[Stage]:
