@@ -160,7 +160,7 @@ def test_a_student_without_roots_has_limits_within_which_nothing_leaves_the_ring
     settings = small(read_yaml(path, Recipe)).model_dump(mode="json", exclude_none=True)
     recipe.write_text(json.dumps(settings))
     assert freediv(monkeypatch, "convert", teacher, "--recipe", recipe, "--data", data, "-o", student) == 0
-    assert "within which no value can leave the ring" in capsys.readouterr().err
+    assert "within them no value can leave the ring" in capsys.readouterr().err
     card = (student / "README.md").read_text()
     assert "Norms have constants for roots, and rows limits" in card and "nothing bounds them" not in card
     assert prepare_offer(student).parameters["classifier"]["limits"].shape == (3,)

@@ -30,7 +30,7 @@ def architecture(functions: dict[str, str], **changes: object) -> Architecture:
 
 
 def parameters_of(model: Architecture) -> dict[str, dict[str, np.ndarray]]:
-    parameters = initial_parameters(model, scale=0.12)
+    parameters = initial_parameters(model, scale=0.08)
     for own in parameters.values():
         if "norm.log_g" in own:
             own["norm.log_g"] = np.array([0.3, -0.2], np.float32)

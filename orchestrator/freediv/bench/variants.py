@@ -45,7 +45,7 @@ class Variant:
         if self.functions is not None:
             changes["functions"] = (self.functions,) * architecture.layers
             changes["embedding_norm"] = self.functions.attention_norm
-            changes["pooler"] = self.pooler
+            changes = {"pooler": self.pooler, "row_limits": False} | changes
         return architecture.model_copy(update=changes)
 
 
@@ -71,6 +71,14 @@ VARIANTS: dict[str, Variant] = {
         Variant("ours", _functions("2quad-freediv", "quad"), "identity", "shares", "exact norms"),
         Variant(
             "ours-minimal", _functions("2quad-freediv", "quad", "layernorm-constant"), "identity", "shares", "no root"
+        ),
+        Variant(
+            "ours-limits",
+            _functions("2quad-freediv", "quad", "layernorm-constant"),
+            "identity",
+            "shares",
+            "no root, and rows that are compared with their limits at the end",
+            {"row_limits": True},
         ),
         Variant("linear-only", _functions("none", "none", "none"), "identity", "spu", "no non-linear function"),
     )

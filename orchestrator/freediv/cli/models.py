@@ -269,4 +269,8 @@ def convert(
         if evaluation is not None:
             click.echo(f"{name} on dev: {evaluation.overall}")
     click.echo(f"headroom: {made.headroom.bits:.1f} bits")
+    if made.headroom.without_answer:
+        click.echo(
+            f"without an answer: {made.headroom.without_answer} of {made.headroom.count} sequences, many of them random"
+        )
     click.echo(f"wrote {out}")

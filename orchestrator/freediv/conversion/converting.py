@@ -226,7 +226,7 @@ def _distilled(
     found, programs = {}, Programs()
     for seed in range(recipe.seed, recipe.seed + seeds):
         chosen = recipe.model_copy(update={"seed": seed})
-        own_identity = {**identity, "recipe": chosen.model_dump(mode="json", exclude={"weights"})}
+        own_identity = {**identity, "recipe": chosen.model_dump(mode="json", exclude={"weights", "row_limits"})}
         with RunDirectory(run_path / f"seed-{seed}", own_identity) as run:
             found[seed] = distil(student, teacher, guide, sequences, chosen, run, programs)
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,32 +19,51 @@ from .progress import Meter, say
 
 USUAL = 0.999
 """Share of the texts whose rows are within the limits before these are widened."""
-_SPARE_BITS = 0.5  # for what a file rounds
-_WIDER = (64.0, 32.0, 16.0, 8.0, 4.0, 2.0, 1.4, 1.0)
+_WIDER = tuple(2 ** (step / 4) for step in range(25))  # 1 to 64
+_SPARE_BITS = 0.1  # for what a file rounds
 
 
 def with_row_limits(model: Model, sequences: Sequence[np.ndarray]) -> Model:
     """A model whose rows have limits, in place of roots that it lacks; one that has all its roots stays as it is.
 
     A limit is a row's mean square where its norm leaves it, before weight and bias: about 1 in texts like those that g
-    was trained on. It is the longest row that 99.9 % of `sequences` have there, times one factor for all limits: the
-    largest with which `stage_bounds` proves that no text that keeps them takes any value out of the ring. Where none
-    does, the factor is 1, and what was measured of texts that keep them is all there is.
+    was trained on. It is the longest row that 99.9 % of `sequences` have there, times a factor, one after attention and
+    one elsewhere: the largest with which `stage_bounds` proves that no text that keeps all limits takes a value out of
+    the ring. Where none does, a factor is 1, and what was measured of texts that keep them is all there is.
     """
     architecture = model.architecture.model_copy(update={"row_limits": True})
     if not any(architecture.limited):
         return model
     usual = _usual_rows(model, sequences)
-    limited, wider = model, 1.0
-    for wider in _WIDER:
-        classifier = {**model.parameters["classifier"], "limits": np.asarray(usual * wider, np.float32)}
+    blocks = [
+        stage.block for stage, limited in zip(stages(architecture), architecture.limited, strict=False) if limited
+    ]
+    after_attention = np.array([block == "attention" for block in blocks])
+
+    def limited(limits: np.ndarray) -> Model:
+        classifier = {**model.parameters["classifier"], "limits": np.asarray(limits, np.float32)}
         parameters = {**model.parameters, "classifier": classifier}
-        limited = replace(model, architecture=architecture, parameters=parameters)
-        if bits_of(max(stage_bounds(limited).values())) > _SPARE_BITS:
-            say(f"limits of rows: {wider:g} times the usual, within which no value can leave the ring")
-            return limited
-    say("limits of rows: the usual; that no value can leave the ring within them is measured, not proven")
-    return limited
+        return replace(model, architecture=architecture, parameters=parameters)
+
+    tried = 0
+    with Meter("proofs", 2 * len(_WIDER).bit_length() + 1) as meter:
+
+        def proven(limits: np.ndarray) -> bool:
+            nonlocal tried
+            bits = bits_of(max(stage_bounds(limited(limits)).values()))
+            tried += 1
+            meter.update(tried)
+            return bits > _SPARE_BITS
+
+        factors = np.ones(len(usual))
+        for some in (after_attention, ~after_attention):  # either decides how far values go in the blocks that read it
+            found = bisect_left(_WIDER, True, key=lambda wider: not proven(usual * np.where(some, wider, factors)))
+            factors[some] = _WIDER[max(0, found - 1)]
+        proof = (
+            "no value can leave the ring" if proven(usual * factors) else "no value left the ring, which is no proof"
+        )
+    say(f"limits of rows: {', '.join(f'{limit:.1f}' for limit in usual * factors)}; within them {proof}")
+    return limited(usual * factors)
 
 
 def _usual_rows(model: Model, sequences: Sequence[np.ndarray]) -> np.ndarray:
