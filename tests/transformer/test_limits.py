@@ -62,7 +62,7 @@ def answered(model: Architecture, parameters: dict[str, dict[str, np.ndarray]]) 
     "model",
     [
         architecture(ROOTLESS, embedding_norm="layernorm-constant"),
-        architecture(ROOTLESS),
+        architecture(ROOTLESS, pooler="identity"),
         architecture({"attention_norm": "layernorm-constant"}),
         architecture({"feed_forward_norm": "layernorm-constant"}, embedding_size=8, pooler="none"),
     ],

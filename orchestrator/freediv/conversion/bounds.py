@@ -142,15 +142,30 @@ def _feed_forward(name: str, own: Own, rows: _Rows) -> tuple[float, float]:
     output = own["output.weight"]
     into = float(np.max(rows.length * np.linalg.norm(weight, axis=0) + np.abs(bias)))
     if name == "quad":
-        # |sum of u_i^2 o_i| <= sum of u_i^2 |o_i|, a quadratic form of the row.
-        reach = np.linalg.norm(output, axis=1)
-        form, linear = (weight * reach) @ weight.T, 2 * (weight * reach) @ bias
-        added = rows.length**2 * _norm(form) + rows.length * float(np.linalg.norm(linear)) + float(reach @ bias**2)
+        added = min(
+            _added_at_most(weight, bias, output, rows.length), _added_by_parts(weight, bias, output, rows.length)
+        )
         largest = max(into, into**2)
     else:
         added = (rows.length * _norm(weight) + float(np.linalg.norm(bias))) * _norm(output)
         largest = into
     return largest, _residual(own, rows) + added + float(np.linalg.norm(own["output.bias"]))
+
+
+def _added_at_most(weight: np.ndarray, bias: np.ndarray, output: np.ndarray, length: float) -> float:
+    """|sum of u_i^2 o_i| <= sum of u_i^2 |o_i|, a quadratic form of the row."""
+    reach = np.linalg.norm(output, axis=1)
+    form, linear = (weight * reach) @ weight.T, 2 * (weight * reach) @ bias
+    return length**2 * _norm(form) + length * float(np.linalg.norm(linear)) + float(reach @ bias**2)
+
+
+def _added_by_parts(weight: np.ndarray, bias: np.ndarray, output: np.ndarray, length: float) -> float:
+    """The square of u = y W + b is one of y, a linear part and a constant. The first is a tensor, sum of w_i w_i o_i,
+    of which no y gives more than its largest singular value as a matrix [outputs, inputs^2].
+    """
+    gram = weight.T @ weight
+    tensor = math.sqrt(max(0.0, float(np.linalg.eigvalsh(output.T @ (gram**2 @ output))[-1])))
+    return length**2 * tensor + length * _norm((2 * weight * bias) @ output) + float(np.linalg.norm(bias**2 @ output))
 
 
 def _classifier(own: Own, rows: _Rows) -> float:

@@ -104,10 +104,8 @@ def _take_norm(norm: tuple[Array, Array] | None, name: str, own: Own) -> Own:
 def _fold_classifier(architecture: Architecture, own: Own, norm: tuple[Array, Array] | None) -> Own:
     """The norm before, and an identity pooler, which is a linear map before another."""
     if architecture.pooler == "identity":
-        own = {
-            "weight": own["pooler.weight"] @ own["weight"],
-            "bias": own["pooler.bias"] @ own["weight"] + own["bias"],
-        }
+        pooler, bias = own.pop("pooler.weight"), own.pop("pooler.bias")
+        own |= {"weight": pooler @ own["weight"], "bias": bias @ own["weight"] + own["bias"]}
     if norm is not None:
         _into(norm, "pooler" if "pooler.weight" in own else "", own)
     return own
