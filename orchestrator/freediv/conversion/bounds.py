@@ -67,8 +67,9 @@ def stage_bounds(model: Model) -> dict[str, float]:
         found[stage.name] = max(largest, length, squares, rows.length)
         if architecture.limited[number]:
             scale = LONG if stage.block == "attention" else 1.0
-            squares_at_last = max(squares_at_last, (rows.length / scale) ** 2)
+            beyond = (rows.length / scale) ** 2
             rows = replace(rows, length=min(rows.length, 1.001 * float(next(limits))))  # 1.001: for rounding
+            squares_at_last = max(squares_at_last, beyond, rows.length**2)
     return found
 
 

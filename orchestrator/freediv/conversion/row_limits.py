@@ -20,6 +20,7 @@ from .progress import Meter, say
 USUAL = 0.999
 """Share of the texts whose rows are within the limits before these are widened."""
 _WIDER = tuple(2 ** (step / 4) for step in range(25))  # 1 to 64
+_WITHOUT_PROOF = 2.0
 _SPARE_BITS = 0.1  # for what a file rounds
 
 
@@ -29,18 +30,17 @@ def with_row_limits(model: Model, sequences: Sequence[np.ndarray]) -> Model:
     A limit is a row's mean square where its norm leaves it, before weight and bias: about 1 in texts like those that g
     was trained on. It is the longest row that 99.9 % of `sequences` have there, times a factor, one after attention and
     one elsewhere: the largest with which `stage_bounds` proves that no text that keeps all limits takes a value out of
-    the ring. Where none does, a factor is 1, and what was measured of texts that keep them is all there is.
+    the ring. Where none does, a factor is 2, and what was measured of texts that keep them is all there is.
     """
     architecture = model.architecture.model_copy(update={"row_limits": True})
     if not any(architecture.limited):
         return model
     usual = _usual_rows(model, sequences)
-    blocks = [
-        stage.block for stage, limited in zip(stages(architecture), architecture.limited, strict=False) if limited
-    ]
-    after_attention = np.array([block == "attention" for block in blocks])
+    *layers, _ = stages(architecture)
+    chosen = [stage for stage, limited in zip(layers, architecture.limited, strict=True) if limited]
+    after_attention = np.array([stage.block == "attention" for stage in chosen])
 
-    def limited(limits: np.ndarray) -> Model:
+    def with_limits(limits: np.ndarray) -> Model:
         classifier = {**model.parameters["classifier"], "limits": np.asarray(limits, np.float32)}
         parameters = {**model.parameters, "classifier": classifier}
         return replace(model, architecture=architecture, parameters=parameters)
@@ -50,7 +50,7 @@ def with_row_limits(model: Model, sequences: Sequence[np.ndarray]) -> Model:
 
         def proven(limits: np.ndarray) -> bool:
             nonlocal tried
-            bits = bits_of(max(stage_bounds(limited(limits)).values()))
+            bits = bits_of(max(stage_bounds(with_limits(limits)).values()))
             tried += 1
             meter.update(tried)
             return bits > _SPARE_BITS
@@ -58,12 +58,11 @@ def with_row_limits(model: Model, sequences: Sequence[np.ndarray]) -> Model:
         factors = np.ones(len(usual))
         for some in (after_attention, ~after_attention):  # either decides how far values go in the blocks that read it
             found = bisect_left(_WIDER, True, key=lambda wider: not proven(usual * np.where(some, wider, factors)))
-            factors[some] = _WIDER[max(0, found - 1)]
-        proof = (
-            "no value can leave the ring" if proven(usual * factors) else "no value left the ring, which is no proof"
-        )
-    say(f"limits of rows: {', '.join(f'{limit:.1f}' for limit in usual * factors)}; within them {proof}")
-    return limited(usual * factors)
+            factors[some] = _WIDER[found - 1] if found else _WITHOUT_PROOF
+        limits = usual * factors
+        proof = "no value can leave the ring" if proven(limits) else "it is not proven that no value leaves the ring"
+    say(f"limits of rows: {', '.join(f'{limit:.1f}' for limit in limits)}; within them {proof}")
+    return with_limits(limits)
 
 
 def _usual_rows(model: Model, sequences: Sequence[np.ndarray]) -> np.ndarray:
