@@ -85,25 +85,26 @@ def secure_stages(architecture: Architecture, output: Output) -> tuple[Stage, ..
 
 def _label_of(stage: Stage, labels: int) -> Callable[..., jax.Array]:
     def label(parameters: dict[str, jax.Array], *inputs: jax.Array) -> jax.Array:
-        logits, excess = jnp.split(stage.apply(parameters, *inputs), [labels], axis=-1)
-        if labels == 2:  # one comparison, together with those of the limits; SPU's argmax takes more
-            above = jnp.concatenate([logits[:, 1:] - logits[:, :1], excess], axis=-1) > 0
+        result = stage.apply(parameters, *inputs)
+        logits, limited = result[:, :labels], result.shape[-1] > labels
+        if labels > 2:
+            found, beyond = jnp.argmax(logits, axis=-1).astype(jnp.int32), result[:, labels:] > 0
+        elif limited:  # one comparison for all; SPU's argmax takes more
+            above = jnp.concatenate([logits[:, 1:] - logits[:, :1], result[:, labels:]], axis=-1) > 0
             found, beyond = above[:, 0].astype(jnp.int32), above[:, 1:]
         else:
-            found, beyond = jnp.argmax(logits, axis=-1).astype(jnp.int32), excess > 0
-        if not excess.size:
-            return found
-        return found + labels * jnp.sum(beyond.astype(jnp.int32), axis=-1)
+            found = (logits[:, 1] > logits[:, 0]).astype(jnp.int32)
+        return found + labels * jnp.sum(beyond.astype(jnp.int32), axis=-1) if limited else found
 
     return label
 
 
 def _logits_of(stage: Stage, labels: int) -> Callable[..., jax.Array]:
     def logits(parameters: dict[str, jax.Array], *inputs: jax.Array) -> jax.Array:
-        found, excess = jnp.split(stage.apply(parameters, *inputs), [labels], axis=-1)
-        beyond = jnp.sum((excess > 0).astype(jnp.int32), axis=-1, keepdims=True)
+        result = stage.apply(parameters, *inputs)
+        beyond = jnp.sum((result[:, labels:] > 0).astype(jnp.int32), axis=-1, keepdims=True)
         kept = (beyond < 1).astype(jnp.float32)
-        return jnp.concatenate([found * kept, kept], axis=-1)
+        return jnp.concatenate([result[:, :labels] * kept, kept], axis=-1)
 
     return logits
 
