@@ -177,6 +177,9 @@ def test_a_student_without_roots_has_limits_within_which_nothing_leaves_the_ring
     assert freediv(monkeypatch, "evaluate", tmp_path / "tight", "--data", data, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert 0 < found["without_answer"] < 64 and found["correct"] <= 64 - found["without_answer"]
+    assert freediv(monkeypatch, "evaluate", tmp_path / "tight", "--data", data, "--against", teacher, "--json") == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert compared["without_answer"] == found["without_answer"] and np.isfinite(compared["divergence"])
     assert freediv(monkeypatch, "headroom", tmp_path / "tight", "--data", data, "--text-column", "sentence") == 0
     assert f"in the {64 - found['without_answer']} that get an answer" in capsys.readouterr().out
 

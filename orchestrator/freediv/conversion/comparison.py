@@ -11,7 +11,7 @@ from tokenizers import Encoding, Tokenizer
 
 from ..errors import UserError
 from ..transformer import Model, Text
-from .accuracy import Accuracy, Evaluation, accuracy_of, evaluate_predictions, labels_of
+from .accuracy import NO_ANSWER, Accuracy, Evaluation, accuracy_of, evaluate_predictions, labels_of
 from .data import Examples
 from .evaluation import logits_of
 from .losses import divergence
@@ -27,7 +27,8 @@ class Comparison:
         student, teacher: the accuracy of each.
         agreement: how often both give the same label.
         only_student, only_teacher: rows that one has right and the other wrong.
-        divergence: mean Kullback-Leibler divergence of the student's probabilities from the teacher's, in nats.
+        divergence: mean Kullback-Leibler divergence of the student's probabilities from the teacher's, in nats, over
+            the texts that both answer.
     """
 
     student: Evaluation
@@ -78,6 +79,7 @@ def compare(student: Model, teacher: Model, examples: Examples) -> Comparison:
     lengths = [len(sequence) for sequence in own]
     logits, wanted = logits_of(student, own, "the student"), logits_of(teacher, same, "the teacher")
     found, expected = labels_of(logits), labels_of(wanted)
+    answered = (found != NO_ANSWER) & (expected != NO_ANSWER)
     right, teacher_right = found == examples.labels, expected == examples.labels
     return Comparison(
         evaluate_predictions(found, examples.labels, lengths),
@@ -85,7 +87,9 @@ def compare(student: Model, teacher: Model, examples: Examples) -> Comparison:
         accuracy_of(int(np.sum(found == expected)), len(own)),
         int(np.sum(right & ~teacher_right)),
         int(np.sum(teacher_right & ~right)),
-        float(divergence(jnp.asarray(wanted), jnp.asarray(logits)).mean()),
+        float(divergence(jnp.asarray(wanted[answered]), jnp.asarray(logits[answered])).mean())
+        if answered.any()
+        else 0.0,
     )
 
 
