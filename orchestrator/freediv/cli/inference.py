@@ -250,7 +250,7 @@ def show(
         counts = f"{_count(len(sentences), 'sentence')} in {_count(len(run.requests), 'request')}"
         console.print(f"{counts}, {seconds:.1f} s", highlight=False)
         if silent := sum(one.label is None for one in answers.predictions):
-            console.print(f"{silent} without an answer: the model would be wrong about them", highlight=False)
+            console.print(f"{silent} without an answer: the model could be wrong about them", highlight=False)
     if report is not None:
         if not as_json:
             print_costs(run, Console())

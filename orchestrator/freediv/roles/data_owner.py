@@ -39,7 +39,7 @@ class Prediction:
     """One sentence's answer; logits only where the cluster gives them.
 
     `label` is None, and `name` says so, where one of the sentence's rows was beyond its limit: the model
-    would be wrong.
+    could be wrong.
     """
 
     label: int | None
