@@ -128,17 +128,22 @@ def test_progressive_replacement_goes_up_or_down_and_never_replaces_all() -> Non
     assert replaced(order="down", layers_at_once=2) == ["sssqq", "sqqqq"]
 
 
+def convert_without_roots(task: Task, directory: Path, **changes: object) -> tuple[object, ...]:
+    """The command that makes `student` from `teacher` and `train.tsv`, all in a directory, by the cheapest recipe."""
+    teacher, recipe = directory / "teacher", directory / "recipe.yaml"
+    write_model(make_teacher(), teacher, tokenizer=task.pretrained)
+    data = write_tsv(directory / "train.tsv", TEXTS, [0, 1] * 32)
+    [path] = [path for path in RECIPES if "no-roots" in path.stem]
+    settings = small(read_yaml(path, Recipe), **changes)
+    recipe.write_text(json.dumps(settings.model_dump(mode="json", exclude_none=True)))
+    return ("convert", teacher, "--recipe", recipe, "--data", data, "-o", directory / "student")
+
+
 def test_a_student_that_nothing_bounds_is_written_and_served_only_when_asked_for_by_name(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    teacher, student = tmp_path / "teacher", tmp_path / "student"
-    write_model(make_teacher(), teacher, tokenizer=task.pretrained)
-    data = write_tsv(tmp_path / "train.tsv", TEXTS, [0, 1] * 32)
-    recipe = tmp_path / "recipe.yaml"
-    [path] = [path for path in RECIPES if "no-roots" in path.stem]
-    settings = small(read_yaml(path, Recipe)).model_copy(update={"row_limits": False})
-    recipe.write_text(json.dumps(settings.model_dump(mode="json", exclude_none=True)))
-    command = ("convert", teacher, "--recipe", recipe, "--data", data, "-o", student)
+    command = convert_without_roots(task, tmp_path, row_limits=False)
+    student = tmp_path / "student"
     assert freediv(monkeypatch, *command) == 2
     assert "bounds nothing" in capsys.readouterr().err and not student.exists()
     assert freediv(monkeypatch, *command, "--allow-overflow") == 0
@@ -152,14 +157,9 @@ def test_a_student_that_nothing_bounds_is_written_and_served_only_when_asked_for
 def test_a_student_without_roots_has_limits_within_which_nothing_leaves_the_ring(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    teacher, student = tmp_path / "teacher", tmp_path / "student"
-    write_model(make_teacher(), teacher, tokenizer=task.pretrained)
-    data = write_tsv(tmp_path / "train.tsv", TEXTS, [0, 1] * 32)
-    recipe = tmp_path / "recipe.yaml"
-    [path] = [path for path in RECIPES if "no-roots" in path.stem]
-    settings = small(read_yaml(path, Recipe)).model_dump(mode="json", exclude_none=True)
-    recipe.write_text(json.dumps(settings))
-    assert freediv(monkeypatch, "convert", teacher, "--recipe", recipe, "--data", data, "-o", student) == 0
+    command = convert_without_roots(task, tmp_path)
+    teacher, data, student = (tmp_path / name for name in ("teacher", "train.tsv", "student"))
+    assert freediv(monkeypatch, *command) == 0
     assert "within them no value can leave the ring" in capsys.readouterr().err
     card = (student / "README.md").read_text()
     assert "Norms have constants for roots, and rows limits" in card and "nothing bounds them" not in card

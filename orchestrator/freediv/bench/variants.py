@@ -41,12 +41,15 @@ class Variant:
 
     def apply(self, architecture: Architecture) -> Architecture:
         """An architecture with this variant's functions and fields."""
-        changes = dict(self.fields)
+        changes: dict[str, Any] = {}
         if self.functions is not None:
-            changes["functions"] = (self.functions,) * architecture.layers
-            changes["embedding_norm"] = self.functions.attention_norm
-            changes = {"pooler": self.pooler, "row_limits": False} | changes
-        return architecture.model_copy(update=changes)
+            changes = {
+                "functions": (self.functions,) * architecture.layers,
+                "embedding_norm": self.functions.attention_norm,
+                "pooler": self.pooler,
+                "row_limits": False,
+            }
+        return architecture.model_copy(update=changes | dict(self.fields))
 
 
 def _functions(attention: str, activation: str, norm: str = "layernorm") -> LayerFunctions:

@@ -1,10 +1,9 @@
 """What no text can exceed: bounds of a folded model's values, from its weights alone.
 
 A row that left a LayerNorm has length sqrt(hidden), whatever went in, and one that has a limit is within it where an
-answer is given. From there each stage's values follow by the
-largest singular values of its weights, so that a bound holds for every text, hostile ones included, as long as the
-stages before stay within theirs. Where a bound lies beyond the ring, nothing is said of the stage: what was measured is
-all there is.
+answer is given. From there each stage's values follow by the largest singular values of its weights, so that a bound
+holds for every text, hostile ones included, as long as the stages before stay within theirs. Where a bound lies beyond
+the ring, nothing is said of the stage: what was measured is all there is.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def convert(
     guiding = _guiding(guide, itself, student, own, recipe, kept)
     student = replace(student, model=first)
     trained = _distilled(student, teacher, guiding, own, own_recipe, identity, run_path, seeds)
-    if recipe.row_limits:
+    if recipe.row_limits and not student.model.architecture.bounded:
         usual = Texts(own[:_USUAL_ROWS], own[:_USUAL_ROWS], None).with_long(
             student.model, student.model, longest, recipe.seed
         )

@@ -24,13 +24,8 @@ LENGTHS = (16, 32, 64, 128, 256, 512)
 
 @partial(jax.jit, static_argnums=0)
 def _forward(architecture: Architecture, parameters: Parameters, inputs: Mapping[str, jax.Array]) -> jax.Array:
-    return forward(architecture, parameters, inputs)
-
-
-@partial(jax.jit, static_argnums=0)
-def _forward_within_limits(
-    architecture: Architecture, parameters: Parameters, inputs: Mapping[str, jax.Array]
-) -> jax.Array:
+    if not architecture.row_limits:
+        return forward(architecture, parameters, inputs)
     logits, within = answer(architecture, parameters, inputs)
     return jnp.where(within[:, None], logits, jnp.nan)
 
@@ -50,12 +45,10 @@ def logits_of(model: Model, sequences: Sequence[np.ndarray], task: str = "evalua
     with Meter(task, len(plan)) as meter:
         for index, (_, rows) in enumerate(plan.batches):
             batch = plan.batch(index, sequences, None, architecture.pad_token)
+            inputs = {"token_ids": batch.token_ids, "mask": batch.mask}
             if limited:
                 inputs = prepare_inputs(architecture, batch.token_ids, batch.mask, table=model.public_table)
-                found = _forward_within_limits(architecture, parameters, inputs)
-            else:
-                found = _forward(architecture, parameters, {"token_ids": batch.token_ids, "mask": batch.mask})
-            logits[rows] = found[: len(rows)]
+            logits[rows] = _forward(architecture, parameters, inputs)[: len(rows)]
             meter.update(index + 1)
     return logits
 

@@ -40,7 +40,7 @@ def with_row_limits(model: Model, sequences: Sequence[np.ndarray]) -> Model:
     chosen = [stage for stage, limited in zip(layers, architecture.limited, strict=True) if limited]
     after_attention = np.array([stage.block == "attention" for stage in chosen])
 
-    def with_limits(limits: np.ndarray) -> Model:
+    def limited_by(limits: np.ndarray) -> Model:
         classifier = {**model.parameters["classifier"], "limits": np.asarray(limits, np.float32)}
         parameters = {**model.parameters, "classifier": classifier}
         return replace(model, architecture=architecture, parameters=parameters)
@@ -50,7 +50,7 @@ def with_row_limits(model: Model, sequences: Sequence[np.ndarray]) -> Model:
 
         def proven(limits: np.ndarray) -> bool:
             nonlocal tried
-            bits = bits_of(max(stage_bounds(with_limits(limits)).values()))
+            bits = bits_of(max(stage_bounds(limited_by(limits)).values()))
             tried += 1
             meter.update(tried)
             return bits > _SPARE_BITS
@@ -62,7 +62,7 @@ def with_row_limits(model: Model, sequences: Sequence[np.ndarray]) -> Model:
         limits = usual * factors
         proof = "no value can leave the ring" if proven(limits) else "it is not proven that no value leaves the ring"
     say(f"limits of rows: {', '.join(f'{limit:.1f}' for limit in limits)}; within them {proof}")
-    return with_limits(limits)
+    return limited_by(limits)
 
 
 def _usual_rows(model: Model, sequences: Sequence[np.ndarray]) -> np.ndarray:

@@ -54,7 +54,7 @@ def fold(architecture: Architecture, parameters: Mapping[str, Mapping[str, Array
         if norm != "none" and stage.block != "classifier":
             own = _centre(stage.block, own)
         if stage.block != "classifier" and architecture.limited[len(folded)]:
-            scales.append(jnp.exp(-own["norm.log_g"][1]) if "norm.log_g" in own else jnp.ones(()))
+            scales.append(jnp.exp(-own["norm.log_g"][1]))
         before = _hand_over_norm(norm, own)
         folded[stage.name] = own
     return folded
