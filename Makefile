@@ -8,12 +8,17 @@ BIN := $(VENV)/bin
 # SPU 0.9.5 exists for these two.
 PYTHON ?= $(shell for python in python3.11 python3.10 python3; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 11))' 2>/dev/null && echo $$python && break; done)
-FAULTS := tests/faults tests/hostile tests/secure/test_faults.py tests/conversion/test_resuming.py
+# Of pytest, as many processes as there are cores, and no more than memory for their deployments (2 GB each).
+PYTEST_WORKERS ?= $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 8 ? cores : 8)))
+PYTEST := $(BIN)/pytest -n $(PYTEST_WORKERS) --no-loadscope-reorder
+FAULTS := tests/faults tests/hostile tests/mpc/test_faults.py tests/mpc/test_link.py tests/conversion/test_resuming.py
+# Attacks of docs/attacks.md that are tried among other tests.
+OTHER_ATTACKS = $(filter-out $(addsuffix %,$(FAULTS)),$(shell sed -nE 's/^\|.*\| (tests[^ ]*) \|$$/\1/p' docs/attacks.md))
 AS_ROOT_WITH_APT = [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 APT_INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0
 APT_UPDATE := apt-get update -qq -o Acquire::Retries=1 -o Acquire::http::Timeout=20
 
-.PHONY: help venv venv-dev demo test test-faults test-containers lint audit test-setup lock compose-files dashboards proto clean
+.PHONY: help venv venv-dev demo check test test-faults test-containers docs lint audit test-setup lock compose-files dashboards proto clean
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 17
@@ -21,14 +26,20 @@ help:  ## this list
 demo: venv  ## private inference on this machine: sentences, predictions, what every layer cost
 	@$(BIN)/freediv demo $(ARGS)
 
+check: venv-dev lint  ## while editing, in two minutes: format, lint, types, and tests of what differs from origin/main
+	$(PYTEST) --within 80 -m 'not containers' $$($(BIN)/python tests/touched.py) $(ARGS)
+
 test: venv-dev test-setup lint  ## format, lint, types, and tests through real processes (but for the two below)
-	$(BIN)/pytest -m 'not containers' $(addprefix --ignore=,$(FAULTS)) $(ARGS)
+	$(PYTEST) -m 'not containers' $(addprefix --ignore=,$(FAULTS)) $(ARGS)
 
 test-faults: venv-dev test-setup  ## what has to be survived: processes that die, and callers with bad intentions
-	$(BIN)/pytest $(FAULTS) $(ARGS)
+	$(PYTEST) --attacks $(FAULTS) $(OTHER_ATTACKS) $(ARGS)
 
 test-containers: venv-dev test-setup  ## images, deployments in containers, several hosts (where Docker answers)
 	$(BIN)/pytest -m containers tests/containers $(ARGS)
+
+docs: venv-dev  ## a site of all pages and docstrings, into build/site; a link that leads nowhere is an error
+	$(BIN)/mkdocs build --strict $(ARGS)
 
 audit: venv-dev  ## known vulnerabilities in what is locked, where an advisory service answers; ARGS for one of your own
 	@PATH="$(CURDIR)/$(BIN):$$PATH" .ci/audit $(ARGS)
@@ -101,15 +112,15 @@ lock:  ## both lock files again; ARGS=--upgrade for newer versions
 	$(LOCK) $(ARGS) --extra dev --constraint requirements.lock --output-file requirements-dev.lock >/dev/null
 
 compose-files: venv-dev  ## compose/party.yaml and the owners', from the description of their containers
-	$(BIN)/python -c 'from pathlib import Path; from freediv.containers.folders import shipped_files
+	$(BIN)/python -c 'from pathlib import Path; from freediv.deploy.containers.folders import shipped_files
 	for name, text in shipped_files().items(): Path("compose", name).write_text(text)'
 
 dashboards: venv-dev  ## Grafana's dashboards, from configs/grafana/make_dashboards.py
 	$(BIN)/python configs/grafana/make_dashboards.py
 
-proto: venv-dev  ## the gRPC stubs from roles/protocol.proto
+proto: venv-dev  ## the gRPC stubs from wire/protocol.proto
 	$(BIN)/python -m grpc_tools.protoc --proto_path=orchestrator --python_out=orchestrator --pyi_out=orchestrator \
-		--grpc_python_out=orchestrator freediv/roles/protocol.proto
+		--grpc_python_out=orchestrator freediv/wire/protocol.proto
 
 clean:  ## remove what make made
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build

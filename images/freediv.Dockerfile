@@ -27,8 +27,9 @@ RUN /opt/freediv/bin/pip install --no-deps --no-build-isolation --target /own .
 FROM build AS needed
 RUN /opt/freediv/bin/pip uninstall --quiet --yes transformers optax chex hf-xet huggingface-hub scipy setuptools pip \
     cyclonedx-python-lib py-serializable license-expression boolean-py packageurl-python defusedxml sortedcontainers \
- && cd / && /opt/freediv/bin/python -c 'import click, cryptography.x509, grpc.aio, jax.numpy, jinja2, matplotlib.pyplot, \
-    numba, prometheus_client, psutil, pydantic, rich.progress, safetensors.numpy, spu.utils.frontend, tokenizers, yaml'
+ && cd / && /opt/freediv/bin/python -c 'import click, cryptography.x509, fastapi, grpc.aio, jax.numpy, jinja2, matplotlib.pyplot, \
+    numba, prometheus_client, psutil, pydantic, rich.progress, safetensors.numpy, spu.utils.frontend, tokenizers, \
+    uvicorn.protocols.http.h11_impl, yaml'
 
 FROM base
 COPY --from=needed /opt/freediv /opt/freediv

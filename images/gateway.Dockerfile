@@ -6,7 +6,7 @@ FROM ${BASE}
 RUN command -v haproxy >/dev/null \
  || { apt-get update && apt-get install --yes --no-install-recommends haproxy && rm -rf /var/lib/apt/lists/*; }
 COPY images/gateway.sh /usr/local/bin/gateway
-COPY images/gateway.lua /usr/local/share/freediv/gateway.lua
+COPY orchestrator/freediv/deploy/containers/gateway.lua /usr/local/share/freediv/gateway.lua
 WORKDIR /deployment
 USER 10001:10001
 ENTRYPOINT ["gateway"]

@@ -5,4 +5,6 @@ set -eu
 umask 077
 cd /tmp
 cat /deployment/certificate.pem /deployment/key.pem > party.pem
+# HAProxy ends over an address that it cannot bind.
+[ -e /proc/net/if_inet6 ] || export FREEDIV_WITHOUT_IPV6=1
 exec haproxy -db -f /deployment/gateway.cfg

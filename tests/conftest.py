@@ -3,15 +3,76 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
+
+# Tests run a program for moments: XLA takes longer to optimise one than that saves. Read as JAX is imported.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import pytest
+from alone import turn
+from attacks import summary
+from browser import Browser
+from freediv.cluster import ports
 
 # A shell in the background has its children ignore Ctrl-C; some tests send it, and their processes inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+LONG = ("faults", "hostile", "deployment", "bench", "mpc", "replicated", "conversion", "containers", "monitoring")
+BEGAN = time.monotonic()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--attacks", action="store_true", help="print docs/attacks.md, and what became of each row")
+    parser.addoption("--within", type=float, default=float("inf"), help="seconds after which no test is begun any more")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    with turn(item):
+        return (yield)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    within = item.config.option.within
+    if time.monotonic() - BEGAN > within:
+        pytest.skip(f"{within:g} s are over")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if config.option.attacks:
+        terminalreporter.section("what was tried | against what | what holds it (docs/attacks.md)")
+        for line in summary(terminalreporter.stats):
+            terminalreporter.write_line(line)
+
+
+def pytest_configure() -> None:
+    """Of pytest's processes side by side, each has ports of its own: one is free from its choice to its use."""
+    process, processes = (
+        int(os.environ.get(name, default).removeprefix("gw"))
+        for name, default in (("PYTEST_XDIST_WORKER", "gw0"), ("PYTEST_XDIST_WORKER_COUNT", "1"))
+    )
+    each = len(ports._BELOW_EPHEMERAL) // processes
+    ports._BELOW_EPHEMERAL = ports._BELOW_EPHEMERAL[process * each : (process + 1) * each]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What takes long comes first, so that all processes end at about the same time."""
+    if "PYTEST_XDIST_WORKER" in os.environ and config.option.within == float("inf"):
+        items.sort(key=lambda item: item.path.parent.name not in LONG)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    from side_by_side import ByDeployment
+
+    return ByDeployment(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +82,13 @@ def shared() -> Path:
     if not (directory / "data").is_dir():
         pytest.skip(f"needs {directory}/data, which is not here; FREEDIV_SHARED can name another place")
     return directory
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if executable is None:
+        pytest.skip("needs Chromium, which is not installed; `make test-setup` as root installs it")
+    browser = Browser(executable, tmp_path_factory.mktemp("chromium"))
+    yield browser
+    browser.close()

@@ -8,9 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import pytest
+from attacks import outcomes, read_attacks, summary
+from touched import concerned
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -80,6 +83,80 @@ def test_the_licence_is_the_one_that_the_package_names():
     assert "END OF TERMS AND CONDITIONS" in text
 
 
+# --- what was tried against what ---
+
+
+NO_ATTACKS = {
+    "test_wrong_and_late_answers_are_told_from_right_ones",
+    "test_what_is_left_behind_is_found",
+    "test_every_fault_has_a_test_here",
+    "test_what_falsifies_answers_is_injected_only_where_it_is_named",
+    "test_a_row_passes_only_if_nothing_is_wrong_lost_or_left",
+    "test_the_command_refuses_what_does_not_run_or_exist",
+    "test_the_command_prints_a_table_and_ends_with_status_0",
+    "test_parties_on_one_machine_have_no_network_to_cut",
+    "test_each_file_is_sound_at_first",
+    "test_limits_cost_few_messages",
+}
+"""They try what makes attacks (the command of chaos, files before they are damaged), or what holding them costs."""
+
+
+def named_tests(path: Path, within: tuple[ast.stmt, ...] = ()) -> Iterator[str]:
+    """The tests in a file, as pytest names them but for their parameters."""
+    for node in within or ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
+            for name in named_tests(path, tuple(node.body)):
+                yield name.replace("::", f"::{node.name}::", 1)
+        elif isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            yield f"{path.relative_to(REPOSITORY).as_posix()}::{node.name}"
+
+
+def test_every_row_of_the_table_of_attacks_has_its_test():
+    written = [attack.test for attack in read_attacks()]
+    assert len(written) > 60
+    files = {REPOSITORY / test.partition("::")[0] for test in written}
+    there = {test for path in files if path.exists() for test in named_tests(path)}
+    assert set(written) <= there, sorted(set(written) - there)
+    assert len(written) == len(set(written))
+
+
+def test_every_attack_has_its_row_in_the_table():
+    files = [path for folder in ("hostile", "faults") for path in (REPOSITORY / "tests" / folder).glob("test_*.py")]
+    there = {test for path in files for test in named_tests(path) if test.split("::")[-1] not in NO_ATTACKS}
+    without = there - {attack.test for attack in read_attacks()}
+    assert not without, "add to docs/attacks.md what these try, and what holds it:\n" + "\n".join(sorted(without))
+
+
+def test_what_became_of_an_attack_is_the_worst_of_its_tests():
+    def reports(*names: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(nodeid=name) for name in names]
+
+    one, other = (attack.test for attack in read_attacks()[:2])
+    stats = {"passed": reports(f"{one}[a]", other), "error": reports(f"{one}[b]")}
+    assert outcomes(stats) == {one: "FAILED", other: "held"}
+    *rows, last = summary(stats)
+    assert [row.split(" | ")[0].strip() for row in rows[:3]] == ["FAILED", "held", "not run"]
+    assert last == f"{len(rows)} tried: 1 FAILED, 1 held, {len(rows) - 2} not run"
+
+
+# --- what a change concerns ---
+
+
+def test_a_change_concerns_the_tests_that_import_or_name_what_changed():
+    def found(*names: str) -> list[str]:
+        files = {REPOSITORY / name for name in names}
+        return [path.relative_to(REPOSITORY / "tests").as_posix() for path in concerned(files)]
+
+    of_shares = found("orchestrator/freediv/mpc/sharing/shares.py")
+    assert of_shares[0] == "mpc/test_shares.py"  # its own before all others, those that start parties last
+    assert {"mpc/test_store.py", "wire/test_share_transfer.py", "hostile/test_answers.py"} <= set(of_shares)
+    assert of_shares.index("wire/test_share_transfer.py") < of_shares.index("hostile/test_answers.py")
+    assert "conversion/test_losses.py" not in of_shares
+    assert "monitoring/test_page.py" in found("orchestrator/freediv/cli/__init__.py")  # from freediv.cli import main
+    assert "mpc/test_lanes.py" in found("tests/mpc/parties.py")
+    assert "hostile/test_parsers.py" in found("configs/three-hosts.yaml")
+
+
 # --- what is installed ---
 
 LOCKS = ("requirements.lock", "requirements-dev.lock")
@@ -129,26 +206,33 @@ def test_tests_run_with_the_versions_that_users_get():
 # --- which module imports which ---
 
 LEVELS: list[set[str]] = [
-    {"errors"},
-    {"yaml_file", "interrupts"},
-    {"transformer"},
-    {"conversion", "secure"},
-    {"roles"},
-    {"topology", "render", "pki", "revocation", "local", "containers", "monitoring", "bench"},
-    {"demonstration", "private_evaluation", "chaos"},
+    {"errors", "later", "process", "terminal"},
+    {"yaml_file", "interrupts", "files", "progress", "tracing"},
+    {"model"},
+    {"conversion", "mpc"},
+    {"cluster"},
+    {"wire"},
+    {"party"},
+    {"monitoring"},
+    {"owners"},
+    {"deploy", "bench", "door"},
+    {"chaos", "audit"},
     {"cli"},
     {"__main__"},
 ]
-"""A module may import those of earlier levels; orchestrating ones, also each other."""
-ORCHESTRATING = LEVELS[5]
+"""A module may import those of earlier levels, and none of its own."""
 
 OUTSIDE = {
-    "spu": {"secure", "bench"},
-    "grpc": {"roles", "local", "cli"},
-    "docker": {"containers", "local", "cli"},
+    "spu": {"mpc", "bench"},
+    "grpc": {"cluster", "wire", "party", "owners", "cli"},
+    "docker": {"deploy", "cli"},
     "optax": {"conversion"},
-    "prometheus_client": {"monitoring"},
-    "matplotlib": {"monitoring", "bench"},
+    "prometheus_client": {"monitoring", "door"},
+    "fastapi": {"door"},
+    "starlette": {"door"},
+    "uvicorn": {"door"},
+    "opentelemetry": {"tracing"},
+    "matplotlib": {"monitoring", "bench", "audit"},
 }
 """Libraries that belong to some modules alone."""
 
@@ -184,8 +268,7 @@ def test_imports_point_one_way():
         if module == "__init__" or not target.startswith("freediv."):
             continue
         imported = target.split(".")[1]
-        together = module == imported or {module, imported} <= ORCHESTRATING
-        if not together and level(imported) >= level(module):
+        if module != imported and level(imported) >= level(module):
             wrong.append(f"{path} imports {target}")
     assert not wrong, "\n".join(wrong)
 
@@ -206,6 +289,92 @@ def test_modules_are_small():
         if "_pb2" not in path.name and (lines := len(path.read_text().splitlines())) > 400
     }
     assert not long, f"each concept in a file of its own: {long}"
+
+
+# --- how files are read ---
+
+NOT_TEXT = {"os", "tarfile", "Authority", "HostedDeployment", "lane"}
+"""Whose `open` opens no text."""
+
+
+def without_encoding(tree: ast.AST) -> Iterator[str]:
+    """Calls that read or write text as the locale has it."""
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        named = {keyword.arg for keyword in call.keywords}
+        of = ast.unparse(call.func.value) if isinstance(call.func, ast.Attribute) else ""
+        function = call.func.attr if isinstance(call.func, ast.Attribute) else ast.unparse(call.func)
+        modes = [arg.value for arg in call.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+        opens = function == "fdopen" or (function == "open" and of not in NOT_TEXT)
+        opens = opens and not any("b" in mode for mode in modes[-1:])
+        if "encoding" not in named and (
+            opens or function in {"read_text", "write_text"} or named & {"text", "universal_newlines"}
+        ):
+            yield f"{call.lineno}: {ast.unparse(call)[:100]}"
+
+
+def test_every_text_is_read_and_written_in_an_encoding_that_is_named():
+    wrong = [
+        f"{path.relative_to(REPOSITORY)}:{found}"
+        for path in sorted([*PACKAGE.rglob("*.py"), *(REPOSITORY / "configs").rglob("*.py")])
+        for found in without_encoding(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize(
+    "call", ["path.read_text()", "path.open()", "open(name, 'w')", "os.fdopen(3, 'w')", "run(command, text=True)"]
+)
+def test_a_text_in_the_locales_encoding_is_found(call):
+    assert list(without_encoding(ast.parse(call))) == [f"1: {call}"]
+
+
+FOLDER = 15
+"""Modules in a folder, at most, without what is made by tools."""
+
+
+def test_no_folder_is_one_to_search_in():
+    modules = [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" and "_pb2" not in path.name]
+    crowded = {
+        folder.relative_to(REPOSITORY).as_posix(): count
+        for folder in {path.parent for path in modules}
+        if (count := sum(path.parent == folder for path in modules)) > FOLDER
+    }
+    assert not crowded, f"rooms of their own for what belongs together: {crowded}"
+
+
+def test_rooms_within_a_package_import_one_way():
+    """Between the folders of one package there is no circle either."""
+    edges: dict[str, dict[tuple[str, str], str]] = {}
+    for path, _, target in imports():
+        own = Path(path).relative_to("orchestrator/freediv").parent.parts
+        parts = target.split(".")[1:]
+        inside = len(own) >= 2 and len(parts) >= 2 and own[0] == parts[0] and own[1] != parts[1]
+        if inside and (PACKAGE / parts[0] / parts[1]).is_dir():
+            edges.setdefault(own[0], {})[own[1], parts[1]] = path
+    for package, found in edges.items():
+        for (first, second), path in found.items():
+            assert (second, first) not in found, f"{package}: {first} and {second} import each other: {path}"
+
+
+# What a block or a family is called may be read in records and tables; what it does is said in its own file.
+DISPATCH = re.compile(r"\.block (?:==|!=|in) |\.endswith\(\"(?:attention|feed_forward)")
+DISPATCHING = {
+    "model/stages.py",  # where a model's states begin and end
+    "model/limits.py",
+    "conversion/measures/bounds.py",  # rows after attention are compared twice
+    "conversion/student/row_limits.py",
+    "conversion/student/calibration.py",
+    "monitoring/report.py",
+}
+
+
+def test_what_a_block_is_stands_in_its_file():
+    found = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in PACKAGE.rglob("*.py")
+        if not path.is_relative_to(PACKAGE / "model" / "blocks") and DISPATCH.search(path.read_text(encoding="utf-8"))
+    }
+    assert found <= DISPATCHING, f"a block says it itself: {sorted(found - DISPATCHING)}"
 
 
 # --- what commands say ---
@@ -244,10 +413,20 @@ def test_help_loads_neither_jax_nor_spu():
     assert result.stdout.splitlines()[-1] == "[]"
 
 
-def test_the_page_template_is_part_of_the_package():
-    template = PACKAGE / "monitoring" / "report.html.j2"
-    assert template.is_file()
+@pytest.mark.parametrize(
+    "module", ["party.server", "owners.data_owner", "owners.client", "owners.model_owner", "door.door"]
+)
+def test_what_computes_nothing_loads_neither_jax_nor_spu_nor_numba(module):
+    program = f"import sys, freediv.{module}; print(sorted({{'jax', 'spu', 'numba'}} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_pages_are_part_of_the_package():
+    files = [PACKAGE / "monitoring" / "report.html.j2", *(PACKAGE / "door" / "page").iterdir()]
+    assert len(files) > 8
     patterns = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"][
         "freediv"
     ]
-    assert any(template in PACKAGE.glob(pattern) for pattern in patterns)
+    found = {path for pattern in patterns for path in PACKAGE.glob(pattern)}
+    assert set(files) <= found

@@ -25,6 +25,12 @@ def query(expression: str, legend: str, *, instant: bool = False) -> prometheus.
     return made.instant() if instant else made.range()
 
 
+def quantiles(seconds: str) -> tuple[prometheus.Dataquery, prometheus.Dataquery]:
+    """How long half of a histogram's requests take at most, and 95 % of them; `seconds` are its buckets."""
+    half, most = (f"histogram_quantile({share}, {seconds})" for share in (0.5, 0.95))
+    return query(half, "half are faster"), query(most, "95 % are faster")
+
+
 def state(title: str, expression: str, legend: str, unit: str = "short", *, bad_below: float | None = None) -> Panel:
     """The value now, of each series."""
     panel = stat.Panel().title(title).datasource(SOURCE).unit(unit).height(4).span(6)
@@ -83,8 +89,7 @@ def overview() -> Dashboard:
         course(
             "Seconds a request takes",
             "s",
-            query(f"histogram_quantile(0.5, sum by (le) (rate({answered}[$__rate_interval])))", "half are faster"),
-            query(f"histogram_quantile(0.95, sum by (le) (rate({answered}[$__rate_interval])))", "95 % are faster"),
+            *quantiles(f"sum by (le) (rate({answered}[$__rate_interval]))"),
         ),
         course(
             "Bytes sent by each party",
@@ -176,6 +181,38 @@ def layers() -> Dashboard:
     return filled(page("freediv: cost by layer", "freediv-layers", text), panels)
 
 
+def door() -> Dashboard:
+    """What data owners' doors are asked, and what becomes of it."""
+
+    def rate(metric: str, by: str = "") -> str:
+        return f"sum by ({by}) (rate({metric}{{{HERE}}}[$__rate_interval]))"
+
+    seconds, own = rate("freediv_door_request_seconds_bucket", "le"), rate("freediv_door_own_seconds_bucket", "le")
+    panels = [
+        state("Deployments that can be asked", f"freediv_door_replicas_up{{{HERE}}}", "{{model}}", bad_below=1),
+        state("Texts that wait, or are under way", f"freediv_door_waiting_texts{{{HERE}}}", "{{model}}"),
+        course(
+            "Requests, by path and status",
+            "reqpm",
+            query(f"60 * {rate('freediv_door_requests_total', 'route, status')}", "{{route}} {{status}}"),
+        ),
+        course("Texts answered", "cpm", query(f"60 * {rate('freediv_door_texts_total', 'cluster')}", "{{cluster}}")),
+        course(
+            "Seconds a request takes",
+            "s",
+            *quantiles(seconds),
+        ),
+        course(
+            "Of them, at the door itself",
+            "s",
+            *quantiles(own),
+        ),
+    ]
+    return filled(
+        page("freediv: door", "freediv-door", "What a data owner's door is asked, and what comes of it."), panels
+    )
+
+
 def filled(made: Dashboard, panels: list[Panel]) -> Dashboard:
     """A dashboard with panels."""
     for panel in panels:
@@ -185,11 +222,11 @@ def filled(made: Dashboard, panels: list[Panel]) -> Dashboard:
 
 def documents() -> dict[str, str]:
     """File name -> JSON."""
-    made = {"overview.json": overview(), "layers.json": layers()}
+    made = {"overview.json": overview(), "layers.json": layers(), "door.json": door()}
     return {name: JSONEncoder(sort_keys=True, indent=2).encode(one.build()) + "\n" for name, one in made.items()}
 
 
 if __name__ == "__main__":
     directory = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "dashboards"
     for name, text in documents().items():
-        (directory / name).write_text(text)
+        (directory / name).write_text(text, encoding="utf-8")

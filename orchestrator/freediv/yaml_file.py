@@ -4,16 +4,40 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from .errors import UserError
 
 M = TypeVar("M", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown keys, and a truth where a number is meant: `true` would be read as 1."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _truths_are_no_numbers(cls, given: Any) -> Any:
+        for name, field in cls.model_fields.items():
+            kinds = set(_kinds(field.annotation))
+            value = given.get(name) if isinstance(given, dict) else None
+            if isinstance(value, bool) and kinds & {int, float} and bool not in kinds:
+                raise ValueError(f"{name}: {str(value).lower()} is no number")
+        return given
+
+
+def _kinds(annotation: Any) -> Iterator[Any]:
+    """The types that an annotation is made of."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _kinds(part)
+
 
 _PLAIN = re.compile(r"[\w-]{1,60}")
 MAX_BYTES = 1 << 20
@@ -21,7 +45,10 @@ MAX_BYTES = 1 << 20
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader; also refuses a key given twice, and aliases (a small file could stand for a huge one)."""
+    """YAML's safe loader, with YAML 1.2's numbers and truths: `no` is a word, and `70:00` no number.
+
+    It also refuses a key given twice, and aliases (a small file could stand for a huge one).
+    """
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -38,6 +65,15 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_INT, _BOOL = "tag:yaml.org,2002:int", "tag:yaml.org,2002:bool"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_INT, _BOOL)]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(_INT, re.compile(r"[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(_BOOL, re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def read_yaml(path: Path, model: type[M]) -> M:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from deployment.tiny import make_tiny_model
 from freediv.bench.measure import Setting, measure
 from freediv.bench.network import NETWORKS, Network, shaped
 from freediv.bench.variants import VARIANTS, choose, embeddings, in_lanes
-from freediv.cli.bench import bench
-from freediv.conversion.card import own_accuracy, read_card
+from freediv.cli.benchmarks import bench
+from freediv.conversion.cards.card import own_accuracy, read_card
 from freediv.errors import UserError
-from freediv.transformer import Architecture, read_model
+from freediv.model import read_model
+from tiny import architecture, make_tiny_model
 
 SMALL = ["--hidden", "32", "--heads", "2", "--intermediate", "64", "--length", "16", "--repeats", "1"]
 
@@ -40,17 +40,17 @@ def test_a_layer_of_ours_sends_less_than_the_baseline(tmp_path: Path) -> None:
 
 
 def test_a_public_embedding_costs_less_than_a_secret_one() -> None:
-    architecture = Architecture(
-        vocabulary=300, embedding_size=32, hidden=32, layers=0, heads=1, intermediate=1, positions=16,
-        label_names=("no", "yes"), functions=(),
-    )  # fmt: skip
+    model = architecture(layers=0, vocabulary=300, hidden=32)
     rows = embeddings(8, 50)
-    assert [row.apply(architecture).embedding for row in rows] == ["secret"] * 4 + ["public"]
-    secret, public = measure(Setting(architecture, 16, 1, part="embedding"), [rows[3], rows[4]], 1)
-    assert secret.request_bytes > 50 * 16 * 8 * 2  # one party gets keys
-    assert secret.share_bytes > public.share_bytes
-    assert secret.messages >= public.messages
-    assert secret.sent_bytes > public.sent_bytes > 0
+    assert [row.apply(model).embedding for row in rows] == ["secret"] * 5 + ["public"] * 2
+    chosen = [rows[1], rows[2], *rows[5:]]
+    one_hots, keys, *published = measure(Setting(model, 16, 1, part="embedding"), chosen, 1)
+    assert one_hots.request_bytes > 300 * 16 * 8 * 2  # one party gets seeds
+    assert one_hots.request_bytes > 10 * keys.request_bytes > 10 * 6 * 16 * 65
+    for secret, public in zip((one_hots, keys), published, strict=True):  # in shares, and in keys
+        assert secret.share_bytes > public.share_bytes
+        assert secret.messages >= public.messages
+        assert secret.sent_bytes > public.sent_bytes > 0
 
 
 def test_accuracy_stands_beside_cost(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_accuracy_stands_beside_cost(tmp_path: Path) -> None:
     arguments = ["pareto", "demo", "--length", "16", "--repeats", "1", "--chart", str(chart)]
     done = CliRunner().invoke(bench, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
-    accuracy = own_accuracy(read_card(read_model("demo").directory or tmp_path)).accuracy
+    accuracy = own_accuracy(read_card(read_model("demo").directory or tmp_path)).value
     assert f"{100 * accuracy:.1f} %" in done.output
     assert "demo" in chart.read_text()
 

@@ -12,19 +12,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import docker
 import pytest
-from deployment.tiny import SENTENCES, make_tiny_model
 from docker.errors import DockerException
-from freediv.containers.gateway import RENEWAL
-from freediv.containers.services import FOLDER
-from freediv.local import LocalDeployment
-from freediv.render import render
-from freediv.roles.model_owner import load
-from freediv.topology import Topology
+from freediv.cluster import ports
+from freediv.cluster.topology import Topology
+from freediv.deploy.containers.gateway import SCRIPT
+from freediv.deploy.containers.services import FOLDER
+from freediv.deploy.local import LocalDeployment
+from freediv.deploy.render import render
+from freediv.owners.model_owner import load
+from tiny import SENTENCES, make_tiny_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -62,6 +63,7 @@ class Gateway:
     """HAProxy with the rendered configuration of a party, its directories replaced by ones of this machine."""
 
     folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
 
     def start(self, stack: ExitStack) -> None:
         memory = self.folder / "memory"
@@ -69,19 +71,21 @@ class Gateway:
         pem = (self.folder / "certificate.pem").read_text() + (self.folder / "key.pem").read_text()
         (memory / "party.pem").write_text(pem)
         text = (self.folder / "gateway.cfg").read_text()
-        here = {RENEWAL: REPOSITORY / "images" / "gateway.lua", "/tmp": memory, FOLDER: self.folder}
+        script = REPOSITORY / "orchestrator" / "freediv" / "deploy" / "containers" / "gateway.lua"
+        here = {SCRIPT: script, "/tmp": memory, FOLDER: self.folder}
         text = re.sub("|".join(here), lambda found: str(here[found[0]]), text)
         (memory / "gateway.cfg").write_text(text)
         with (memory / "log").open("w") as log:
             command = [program("haproxy"), "-db", "-f", str(memory / "gateway.cfg")]
-            process = subprocess.Popen(command, stdout=log, stderr=log)
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | self.environment)
         stack.callback(process.wait, 10)
         stack.callback(process.terminate)
 
 
-def free_block(count: int, start: int = 20000 + os.getpid() % 600 * 20) -> int:
-    """The first of `count` ports in a row that nobody uses, from where another run of these tests does not look."""
-    for first in range(start, 60000, count):
+def free_block(count: int, start: int | None = None) -> int:
+    """The first of `count` of this process's ports in a row that nobody uses, from where another run does not look."""
+    own = ports._BELOW_EPHEMERAL
+    for first in range(start or own[os.getpid() * 20 % (len(own) // 2)], own.stop - count, count):
         with ExitStack() as stack:
             try:
                 for port in range(first, first + count):
@@ -96,8 +100,8 @@ def gated_topology() -> Topology:
     parties, first = [], free_block(10)
     for rank in range(3):
         first = free_block(10, first)
-        ports = {"grpc_port": first, "metrics_port": first + 1, "link_port": first + 2}
-        parties.append({"rank": rank, "host": "127.0.0.1", **ports})
+        own = {"grpc_port": first, "metrics_port": first + 1, "link_port": first + 2}
+        parties.append({"rank": rank, "host": "127.0.0.1", **own})
         first += 10
     return Topology.model_validate({"cluster": "gated", "gateway": True, "parties": parties})
 
@@ -113,17 +117,19 @@ class Gated:
         return json.loads(done.stdout)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def gated(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Iterator[Gated]:
     """Three local parties that serve the tiny model over three gateways."""
     topology, directory = gated_topology(), tmp_path_factory.mktemp("gated") / "rendered"
     render(topology, directory)
+    program("haproxy")
     with ExitStack() as stack:
-        for rank in range(3):
-            Gateway(directory / f"party-{rank}").start(stack)
         local = LocalDeployment(directory)
+        lifeline, ours = os.pipe()  # where this process is killed, the parties end too
+        stack.callback(os.close, ours)
+        stack.callback(os.close, lifeline)
         stack.callback(local.stop)
-        local.start()
+        local.start(lifeline=lifeline)
         local.wait_until_linked(120)
         load(directory / "model-owner", str(tiny_model))
         yield Gated(directory, topology)

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from freediv.pki import Authority
-from freediv.render import render
-from freediv.roles.config import read_party_config
-from freediv.roles.identity import Role
+from freediv.cluster.certificates import Authority
+from freediv.cluster.configuration import read_party_config
+from freediv.cluster.identity import Role
+from freediv.deploy.containers.gateway import WITHOUT_IPV6
+from freediv.deploy.render import render
 
 from .conftest import Gated, Gateway, gated_topology, wait_for
 
@@ -227,6 +228,8 @@ class PeersDoor:
                     found = connection.getpeercert(binary_form=True)
                     assert found is not None
                     self.shown.append(ssl.DER_cert_to_PEM_cert(found).encode())
+                    while connection.recv(4096):
+                        pass
 
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
@@ -282,3 +285,28 @@ def test_a_renewed_certificate_is_shown_without_a_restart_and_the_link_in_use_st
         in_use.sendall(b" and after")
         wait_for(lambda: b"before and after" in spu.received, 5, "what the link in use carries")
         assert "PRIVATE" not in log.read_text()
+
+
+# --- addresses ---
+
+
+@pytest.mark.parametrize("ipv6", [True, False])
+def test_a_gateway_listens_on_every_address_of_both_families_or_of_the_one_there_is(tmp_path: Path, ipv6: bool) -> None:
+    if ipv6 and not socket.has_dualstack_ipv6():
+        pytest.skip("needs IPv6")
+    topology, directory = gated_topology(), tmp_path / "rendered"
+    parties = tuple(party.model_copy(update={"listen": "::"}) for party in topology.parties)
+    render(topology.model_copy(update={"parties": parties}), directory)
+    me = topology.by_rank[0]
+    with ExitStack() as stack:
+        Gateway(directory / "party-0", {} if ipv6 else {WITHOUT_IPV6: "1"}).start(stack)
+
+        def listens(address: str, port: int) -> bool:
+            with contextlib.suppress(ConnectionRefusedError), socket.create_connection((address, port), timeout=5):
+                return True
+            return False
+
+        wait_for(lambda: listens("127.0.0.1", me.door(1)), 20, "the gateway opens")
+        for port in (me.door(1), me.door(2), me.gateway_metrics_port(3)):
+            assert listens("127.0.0.1", port)
+            assert listens("::1", port) == ipv6

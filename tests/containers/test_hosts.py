@@ -99,6 +99,7 @@ class Lab:
     def folder(self, folder: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """What the operator of one folder does in it."""
         environment = os.environ | {"DOCKER_HOST": self.engines[folder], "FREEDIV_MODEL": "/deployment/model"}
+        environment |= {"COMPOSE_PROFILES": "file"}  # the data owner's file, beside its door
         return subprocess.run(
             [*self.compose, *arguments],
             cwd=self.directory / folder,

@@ -15,11 +15,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 
+import httpx2
 import pytest
 import yaml
-from freediv.containers.folders import targets
+from freediv.deploy.containers.folders import targets
 
-from .conftest import REPOSITORY, Gated, free_block, program, wait_for
+from .conftest import REPOSITORY, SENTENCES, Gated, free_block, program, wait_for
 
 PROMETHEUS = REPOSITORY / "configs" / "prometheus"
 GRAFANA = REPOSITORY / "configs" / "grafana"
@@ -103,10 +104,12 @@ def ask(gated: Gated, tmp_path_factory: pytest.TempPathFactory) -> Iterator[obje
     """Asks a Prometheus that watched the parties while they answered."""
     directory = tmp_path_factory.mktemp("prometheus")
     shutil.copytree(PROMETHEUS, directory, dirs_exist_ok=True)
-    (directory / "targets.yaml").write_text(targets(gated.topology))
+    port = free_block(2)
+    door = port + 1
+    own = [{"targets": [f"127.0.0.1:{door}"], "labels": {"cluster": gated.topology.cluster, "job": "door"}}]
+    (directory / "targets.yaml").write_text(targets(gated.topology) + yaml.safe_dump(own))
     configuration = directory / "prometheus.yaml"
     configuration.write_text(configuration.read_text().replace("interval: 5s", "interval: 1s").replace("15s", "1s"))
-    port = free_block(1)
     address = f"http://127.0.0.1:{port}"
 
     def ask(query: str) -> list[dict]:
@@ -116,7 +119,7 @@ def ask(gated: Gated, tmp_path_factory: pytest.TempPathFactory) -> Iterator[obje
 
     def answering() -> bool:
         try:
-            return len(ask("up == 1")) == 6
+            return len(ask("up == 1")) == 7
         except OSError:
             return False
 
@@ -126,9 +129,16 @@ def ask(gated: Gated, tmp_path_factory: pytest.TempPathFactory) -> Iterator[obje
         process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
         stack.callback(process.wait, 20)
         stack.callback(process.terminate)
-        wait_for(answering, 60, "Prometheus scrapes three parties and three gateways")
+        serve = [sys.executable, "-m", "freediv", "serve", str(gated.directory), "--listen", f"127.0.0.1:{door}"]
+        serving = subprocess.Popen(serve, stdout=log, stderr=log)
+        stack.callback(serving.wait, 20)
+        stack.callback(serving.terminate)
+        wait_for(answering, 60, "Prometheus scrapes three parties, three gateways and the door")
+        wait_for(lambda: httpx2.get(f"http://127.0.0.1:{door}/health").status_code == 200, 60, "the door is well")
         for _ in range(2):
             gated.infer()
+            asked = {"inputs": [[text] for text in SENTENCES]}  # what the data owner asks, or a run would cost less
+            httpx2.post(f"http://127.0.0.1:{door}/predict", json=asked, timeout=60).raise_for_status()
             time.sleep(2)
         yield ask
 
@@ -149,6 +159,7 @@ def test_a_layers_bars_are_what_the_data_owner_was_told(ask, gated: Gated) -> No
         stage for party in request["parties"] for stage in party["stages"] if stage["stage"] == "encoder.1.attention"
     ]
     told = sum(stage["sent_bytes"] for stage in stages)
+    time.sleep(2)  # until each party was asked once more
     query = 'sum(freediv_layer_sent_bytes_total{layer="1", block="attention"}) '
     query += '/ sum(freediv_layer_seconds_count{layer="1", block="attention", party="0"})'
     (series,) = ask(query)

@@ -8,11 +8,14 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
+import httpx2
 import pytest
+from freediv.cluster.ports import free_ports
 
-from .conftest import REPOSITORY, SENTENCES, Gated, leftovers
+from .conftest import REPOSITORY, SENTENCES, Gated, leftovers, wait_for
 
 # The first of these tests builds the images.
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(1200)]
@@ -86,13 +89,15 @@ def deployment(
         "FREEDIV_SENTENCES": str(sentences),
         "FREEDIV_MODELS": str(tiny_model.parent),
         "FREEDIV_MODEL": "/models/tiny",
+        "FREEDIV_DOOR_PORT": str(free_ports(1)[0]),
+        "COMPOSE_PROFILES": "file",
     }
     command = [*compose, "--project-name", project, "--file", "compose/one-host.yaml"]
     found = Deployment(command, project, os.environ | settings, engine)
     try:
         started = found.run("up", "--detach")
         assert started.returncode == 0, started.stdout + started.stderr + found.run("logs").stdout
-        assert found.container("data-owner").wait(timeout=400)["StatusCode"] == 0, found.run("logs").stdout
+        assert found.container("data-owner-file").wait(timeout=400)["StatusCode"] == 0, found.run("logs").stdout
         yield found
     finally:
         stopped = found.run("down", "--volumes")
@@ -101,7 +106,7 @@ def deployment(
 
 
 def test_predictions_are_those_of_the_local_runtime(deployment: Deployment, gated: Gated) -> None:
-    content, _ = deployment.container("data-owner").get_archive("/deployment/predictions/predictions.json")
+    content, _ = deployment.container("data-owner-file").get_archive("/deployment/predictions/predictions.json")
     text = b"".join(content)
     predictions = json.JSONDecoder().raw_decode(text[text.index(b"{") :].decode(errors="replace"))[0]["predictions"]
     assert predictions == gated.infer()["predictions"]
@@ -110,13 +115,32 @@ def test_predictions_are_those_of_the_local_runtime(deployment: Deployment, gate
 
 def test_parties_are_healthy_and_loaders_ended_well(deployment: Deployment) -> None:
     for rank in range(3):
-        assert deployment.container(f"party-{rank}").attrs["State"]["Health"]["Status"] == "healthy"
-    for service in ("render", "model-owner", "data-owner"):
+        for service in (f"party-{rank}", f"gateway-{rank}"):
+            assert deployment.container(service).attrs["State"]["Health"]["Status"] == "healthy"
+    for service in ("render", "model-owner", "data-owner-file"):
         state = deployment.container(service).attrs["State"]
         assert (state["Status"], state["ExitCode"]) == ("exited", 0)
 
 
-@pytest.mark.parametrize("service", ["render", "party-0", "party-1", "party-2", "model-owner", "data-owner"])
+def test_the_door_answers_on_this_hosts_loopback(deployment: Deployment, gated: Gated) -> None:
+    address = f"http://127.0.0.1:{deployment.environment['FREEDIV_DOOR_PORT']}"
+    wait_for(lambda: health(deployment.container("data-owner")) == "healthy", 200, "the door is healthy")
+    expected = [one["label"] for one in gated.infer()["predictions"]]
+    found = httpx2.post(f"{address}/predict", json={"inputs": [[text] for text in SENTENCES]}, timeout=100)
+    assert [one["label"] for [one] in found.json()] == expected
+    assert httpx2.get(f"{address}/info", headers={"host": "rebound.example.org"}).status_code == 403
+
+
+def health(container: Any) -> str:
+    container.reload()
+    return str(container.attrs["State"]["Health"]["Status"])
+
+
+DATA_OWNER = ["data-owner", "data-owner-file"]
+PARTIES = [f"{kind}-{rank}" for kind in ("party", "gateway") for rank in range(3)]
+
+
+@pytest.mark.parametrize("service", ["render", *PARTIES, "model-owner", *DATA_OWNER])
 def test_containers_may_do_no_more_than_they_need(deployment: Deployment, service: str) -> None:
     attributes = deployment.container(service).attrs
     allowed = attributes["HostConfig"]
@@ -127,7 +151,11 @@ def test_containers_may_do_no_more_than_they_need(deployment: Deployment, servic
     assert "no-new-privileges:true" in allowed["SecurityOpt"]
     assert allowed["Memory"] > 0
     assert allowed["PidsLimit"] == 512
-    assert not allowed["PortBindings"]
+    if service == "data-owner":  # the door, on the host's loopback alone
+        [[published]] = allowed["PortBindings"].values()
+        assert published == {"HostIp": "127.0.0.1", "HostPort": deployment.environment["FREEDIV_DOOR_PORT"]}
+    else:
+        assert not allowed["PortBindings"]
 
 
 def test_a_role_sees_its_own_key_only(deployment: Deployment) -> None:
@@ -138,31 +166,34 @@ def test_a_role_sees_its_own_key_only(deployment: Deployment) -> None:
         key = deployment.container(f"party-{rank}").exec_run(f"cat /deployment/party-{rank}/key.pem")
         found.add(key.output)
     assert len(found) == 3
-    for owner in ("model-owner", "data-owner"):
+    for owner in ("model-owner", *DATA_OWNER):
         targets = {mount["Destination"] for mount in deployment.container(owner).attrs["Mounts"]}
         assert {path for path in targets if path.startswith("/deployment/")} - {"/deployment/predictions"} == {
-            f"/deployment/{owner}"
+            f"/deployment/{owner.removesuffix('-file')}"
         }
 
 
-@pytest.mark.parametrize(("network", "port"), [("owners", 7100), ("mesh", 7101), ("monitoring", 7102)])
-def test_each_network_leads_to_one_port_of_a_party(deployment: Deployment, network: str, port: int) -> None:
-    """From each network, all three ports on all three addresses of party 0 are tried."""
-    attached = deployment.container("party-0").attrs["NetworkSettings"]["Networks"]
+@pytest.mark.parametrize(
+    ("network", "ports"), [("owners", {7100}), ("mesh", {7111, 7112}), ("monitoring", {7116, 7120})]
+)
+def test_each_network_leads_to_its_own_ports_of_a_party(deployment: Deployment, network: str, ports: set[int]) -> None:
+    """Whatever listens beside a party, tried on all its addresses: doors on the mesh, and SPU and exits nowhere."""
+    attached = deployment.container("gateway-0").attrs["NetworkSettings"]["Networks"]
     by_network = {name.removeprefix(f"{deployment.project}_"): one["IPAddress"] for name, one in attached.items()}
     assert set(by_network) == {"owners", "mesh", "monitoring"}
-    tried = [f"{address}:{number}" for address in by_network.values() for number in (7100, 7101, 7102)]
-    assert deployment.reachable(network, tried) == [f"{by_network[network]}:{port}"]
+    tried = [f"{address}:{number}" for address in by_network.values() for number in (7100, *range(7110, 7121))]
+    assert set(deployment.reachable(network, tried)) == {f"{by_network[network]}:{port}" for port in ports}
 
 
 def test_owners_are_not_on_the_mesh(deployment: Deployment) -> None:
-    for owner in ("model-owner", "data-owner"):
+    for owner in ("model-owner", *DATA_OWNER):
         networks = deployment.container(owner).attrs["NetworkSettings"]["Networks"]
-        assert set(networks) == {f"{deployment.project}_owners"}
+        own = {f"{deployment.project}_door"} if owner == "data-owner" else set()
+        assert set(networks) == {f"{deployment.project}_owners"} | own
 
 
 def test_no_sentence_and_no_label_is_in_a_log(deployment: Deployment) -> None:
-    for service in ("render", "party-0", "party-1", "party-2", "model-owner", "data-owner"):
+    for service in ("render", *PARTIES, "model-owner", *DATA_OWNER):
         log = deployment.container(service).logs().decode()
         assert not any(sentence in log for sentence in SENTENCES)
         assert "positive" not in log

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from deployment.conftest import assert_one_line_error, run_command
-from freediv.containers.sbom import Contents, bill_of_materials, read_lock
+from freediv.deploy.containers.sbom import Contents, bill_of_materials, read_lock
 from freediv.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[2]

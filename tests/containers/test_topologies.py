@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import yaml
-from freediv.containers.folders import shipped_files
+from freediv.cluster.topology import read_topology
+from freediv.deploy.containers.folders import shipped_files
+from freediv.deploy.render import render
 from freediv.errors import UserError
-from freediv.render import render
-from freediv.topology import read_topology
 
 from .conftest import REPOSITORY, freediv
 
@@ -151,9 +151,43 @@ def test_kubernetes_manifests_are_valid(rank: int, tmp_path: Path) -> None:
         assert (directory / f"party-{other}" / "key.pem").read_text() not in path.read_text()
 
 
+def test_kubernetes_manifests_of_a_door_are_valid(tmp_path: Path) -> None:
+    kubernetes_validate = pytest.importorskip("kubernetes_validate")
+    topology, folder = REPOSITORY / "configs" / "three-hosts.yaml", tmp_path / "deployment" / "data-owner"
+    for _ in range(2):  # the token stays
+        done = freediv("render", topology, "-o", folder.parent, "--target", "kubernetes")
+        assert done.returncode == 0, done.stderr
+        documents = list(yaml.safe_load_all((folder / "kubernetes.yaml").read_text()))
+        kinds = {document["kind"]: document for document in documents}
+        token = (folder / "token").read_text().strip()
+        secret = {"key.pem": (folder / "key.pem").read_text(), "token": token}
+        assert kinds["Secret"]["stringData"] == secret
+    assert (folder / "kubernetes.yaml").stat().st_mode & 0o777 == (folder / "token").stat().st_mode & 0o777 == 0o600
+    for document in documents:
+        kubernetes_validate.validate(document, "1.30", strict=True)
+    assert set(kinds) == {"Namespace", "Secret", "ConfigMap", "Service", "Deployment", "NetworkPolicy"}
+    [container] = kinds["Deployment"]["spec"]["template"]["spec"]["containers"]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/health"
+    assert "--token-file" in container["args"]
+    [door] = kinds["NetworkPolicy"]["spec"]["ingress"]
+    assert door["from"] == [{"podSelector": {}}]  # of its own namespace
+
+
+def test_a_port_that_a_gateway_takes_in_kubernetes_is_named(tmp_path: Path) -> None:
+    """Of a topology without gateways, whose ports are next to each other."""
+    done = freediv("render", REPOSITORY / "configs" / "local.yaml", "-o", tmp_path / "k", "--target", "kubernetes")
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert "every party has a gateway" in line and line.endswith("give it another port")
+    assert not (tmp_path / "k").exists()
+
+
 def test_kubernetes_keys_made_elsewhere_are_not_in_the_manifest(tmp_path: Path) -> None:
     done = freediv("render", written(tmp_path, changed(keys="hosts")), "-o", tmp_path / "k", "--target", "kubernetes")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "k" / "party-0" / "kubernetes.yaml").read_text()
     assert "PRIVATE KEY" not in text
     assert "kubectl create secret" in text
+    door = (tmp_path / "k" / "data-owner" / "kubernetes.yaml").read_text()
+    assert "PRIVATE KEY" not in door
+    assert "kubectl create secret generic door" in door

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from freediv.cli import main
-from freediv.transformer import Architecture, LayerFunctions, Model, initial_parameters, write_model
+from freediv.model import write_model
+from tiny import PUBLISHED
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 GOOD = ["delightful", "warm", "clever", "moving", "superb", "charming"]
@@ -106,18 +108,8 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
     directory = tmp_path_factory.mktemp("task")
     pretrained = directory / "pretrained"
     tokenizer = make_tokenizer()
-    architecture = Architecture(
-        vocabulary=tokenizer.get_vocab_size(),
-        embedding_size=16,
-        hidden=16,
-        layers=2,
-        heads=2,
-        intermediate=32,
-        positions=48,
-        label_names=("negative", "positive"),
-        functions=(LayerFunctions(), LayerFunctions()),
-    )
-    write_model(Model(architecture, initial_parameters(architecture, scale=0.2)), pretrained)
+    sizes = {"vocabulary": tokenizer.get_vocab_size(), "heads": 2, "intermediate": 32, "positions": 48}
+    write_model(tiny.model(scale=0.2, **sizes, **PUBLISHED), pretrained)
     tokenizer.save(str(pretrained / "tokenizer.json"))
     (pretrained / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
     recipe = directory / "recipe.yaml"
@@ -133,13 +125,12 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 @pytest.fixture(scope="session")
 def teacher(task: Task, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The task's teacher, by the function that `freediv finetune` calls."""
-    from freediv.conversion.data import read_examples
     from freediv.conversion.finetuning import FinetuneSettings, finetune
+    from freediv.conversion.making import Making
+    from freediv.conversion.texts.examples import read_examples
 
     directory = tmp_path_factory.mktemp("teacher")
     examples = read_examples(task.train, label_names=("negative", "positive"))
     settings = FinetuneSettings(epochs=6, learning_rate=5e-3, tokens_per_batch=128, longest=32, shapes=2)
-    finetune(
-        task.pretrained, examples, None, settings, directory / "out", directory / "run", command="freediv finetune"
-    )
+    finetune(task.pretrained, settings, Making(examples, None, directory / "out", "freediv finetune"))
     return directory / "out"

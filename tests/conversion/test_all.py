@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from freediv.conversion.card import read_card
+from freediv.conversion.cards.card import read_card
 
 from .conftest import Task, make_sentences, write_tsv
 

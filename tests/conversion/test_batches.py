@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-from freediv.conversion.batches import join_sequences, padding_lengths, plan_batches, string_together
+from freediv.conversion.texts.batches import join_sequences, padding_lengths, plan_batches, string_together
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from freediv.transformer import as_stored, read_model, read_pretrained
+from freediv.model import as_stored, read_model, read_pretrained
 
 from .conftest import Task, freediv
 
@@ -118,6 +118,32 @@ def test_what_a_user_gets_wrong_is_one_line_and_exit_status_2(
     assert error.startswith("error: ") and error.count("\n") == 1
     assert message in error
     assert [path.name for path in tmp_path.iterdir()] == ["three.tsv"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--data ones.tsv", "every row has the label '1'; a classifier needs 2 to 1000 of them"),
+        ("--data ones.tsv --label-names no,yes", "every row has the label 'yes'; give examples of two labels or more"),
+        ("--data named.tsv --dev ones.tsv", "ones.tsv, line 2: label '1' is none of bad, good"),
+        ("--data named.tsv --label-names bad,good,good", "good is there twice"),
+        ("--data named.tsv --label-names bad,,good", "one has no name"),
+    ],
+)
+def test_labels_are_not_taken_for_others_by_accident(
+    task: Task,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("ones.tsv").write_text("sentence\tlabel\nfine\t1\nwarm\t1\n", encoding="utf-8")
+    Path("named.tsv").write_text("sentence\tlabel\nfine\tgood\ncold\tbad\n", encoding="utf-8")
+    assert freediv(monkeypatch, "finetune", task.pretrained, *options.split(), "-o", "new") == 2
+    assert message in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["named.tsv", "ones.tsv"]
 
 
 def test_the_shipped_model_is_accurate_small_and_has_headroom(

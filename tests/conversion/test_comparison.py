@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from freediv.conversion.comparison import Comparison
-from freediv.conversion.data import read_examples
-from freediv.conversion.evaluation import logits_of
-from freediv.conversion.vocabulary import encode, read_tokenizer
-from freediv.transformer import read_model, write_model
+from freediv.conversion.measures.comparison import Comparison
+from freediv.conversion.measures.predictions import logits_of
+from freediv.conversion.texts.examples import read_examples
+from freediv.model import encode, read_model, read_tokenizer, write_model
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
@@ -41,7 +40,15 @@ def test_what_each_has_right_alone_and_how_far_the_probabilities_lie_apart(
 
     model = read_model(teacher)
     examples = read_examples(task.dev, label_names=model.architecture.label_names)
-    logits = logits_of(model, encode(read_tokenizer(teacher), examples.texts, model.architecture.positions))
+    logits = logits_of(
+        model,
+        encode(
+            read_tokenizer(teacher),
+            examples.texts,
+            model.architecture.positions,
+            read_tokenizer(teacher).get_vocab_size(),
+        ),
+    )
     leaning = logits + LEAN
     p, q = (np.exp(x) / np.exp(x).sum(-1, keepdims=True) for x in (logits.astype(float), leaning.astype(float)))
     expected, given = logits.argmax(-1), leaning.argmax(-1)

@@ -8,21 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from freediv.conversion import epochs as epochs_module
-from freediv.conversion.card import read_card
-from freediv.conversion.data import read_examples
-from freediv.conversion.distillation import distil
-from freediv.conversion.epochs import Mixture, draw_epochs, with_logits
-from freediv.conversion.evaluation import logits_of
-from freediv.conversion.guide import make_guide, make_guide_beside, reads_pieces, reads_rows
-from freediv.conversion.programs import Programs
-from freediv.conversion.recipe import StageRecipe, read_recipe
-from freediv.conversion.replacement import make_student
-from freediv.conversion.results import read_result
-from freediv.conversion.run import RunDirectory
-from freediv.conversion.vocabulary import encode, read_tokenizer
+from freediv.conversion.cards.card import read_card
+from freediv.conversion.cards.comparing import read_result
+from freediv.conversion.measures.predictions import logits_of
+from freediv.conversion.run_directory import RunDirectory
+from freediv.conversion.student.distillation import distil
+from freediv.conversion.student.recipe import StageRecipe, read_recipe
+from freediv.conversion.student.replacement import make_student
+from freediv.conversion.texts.examples import read_examples
+from freediv.conversion.training import epochs as epochs_module
+from freediv.conversion.training.epochs import Mixture, draw_epochs, with_logits
+from freediv.conversion.training.guide import make_guide, make_guide_beside, reads_pieces, reads_rows
+from freediv.conversion.training.steps import Programs
 from freediv.errors import UserError
-from freediv.transformer import Model, read_model, write_model
+from freediv.model import Model, encode, read_model, read_tokenizer, write_model
 
 from .conftest import Task, freediv
 
@@ -77,7 +76,9 @@ def test_every_sequence_has_its_own_logits_and_a_row_of_several_epochs_is_read_o
     task: Task, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = read_model(teacher)
-    sequences = encode(read_tokenizer(teacher), read_examples(task.train).texts[:40], 32)
+    sequences = encode(
+        read_tokenizer(teacher), read_examples(task.train).texts[:40], 32, read_tokenizer(teacher).get_vocab_size()
+    )
     rows = draw_epochs(sequences, None, 2, Mixture(30, 0.3, 32, 128, 2), (0,))
     read: list[np.ndarray] = []
 
@@ -101,7 +102,7 @@ def test_noise_replaces_a_share_of_the_pieces_but_none_that_hold_a_text_together
     tokenizer = read_tokenizer(teacher)
     pairs = [(text, text[::-1]) for text in read_examples(task.train).texts[:200]]
     separator = tokenizer.token_to_id("[SEP]")
-    sequences = encode(tokenizer, pairs, 48)
+    sequences = encode(tokenizer, pairs, 48, tokenizer.get_vocab_size())
     plain, noisy = (
         draw_epochs(sequences, separator, 2, Mixture(None, 0.2, 48, 128, 2, noise), (0,)) for noise in (0.0, 0.25)
     )
@@ -119,9 +120,9 @@ def test_with_noise_the_teacher_reads_what_the_student_reads(task: Task, teacher
         update={"logits": StageRecipe(epochs=1, learning_rate=1e-3, noise=0.3)}
     )
     recipe = recipe.model_copy(update={"hidden": StageRecipe(epochs=0, learning_rate=1e-3)})
-    full = encode(read_tokenizer(teacher), texts, 48)
+    full = encode(read_tokenizer(teacher), texts, 48, read_tokenizer(teacher).get_vocab_size())
     student = make_student(model, read_tokenizer(teacher), full, recipe)
-    own = encode(student.tokenizer, texts, 32)
+    own = encode(student.tokenizer, texts, 32, student.tokenizer.get_vocab_size())
     with RunDirectory(tmp_path, {}) as run:
         distil(student, model, reads_pieces(model, student.kept), own, recipe, run, Programs())
         found = run.load("teacher-logits", {"logits": np.zeros(0)})
@@ -158,7 +159,7 @@ def test_a_guide_of_other_word_pieces_reads_what_the_student_reads(
 ) -> None:
     texts = list(read_examples(task.train).texts[:64])
     tokenizer, moved = read_tokenizer(contrary), read_model(other_pieces)
-    sequences = encode(tokenizer, texts, 32)
+    sequences = encode(tokenizer, texts, 32, tokenizer.get_vocab_size())
     guide = make_guide_beside(moved, tokenizer, sequences)
     [rows] = draw_epochs(sequences, None, 1, Mixture(None, 0.2, 32, 128, 2, 0.3), (0,))
     found = logits_of(moved, guide.read(rows))
@@ -193,5 +194,5 @@ def test_a_guide_whose_word_pieces_are_others_altogether_is_refused_where_there_
     texts = list(read_examples(task.train).texts[:64])
     with pytest.raises(UserError, match="its word pieces are others; leave out the last stage's noise"):
         tokenizer = read_tokenizer(task.pretrained)
-        make_guide_beside(read_model(contrary), tokenizer, encode(tokenizer, texts, 32))
+        make_guide_beside(read_model(contrary), tokenizer, encode(tokenizer, texts, 32, tokenizer.get_vocab_size()))
     make_guide(read_model(contrary), texts)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from freediv.conversion.data import Examples
-from freediv.conversion.holding_out import containing_rows, hold_out
-from freediv.transformer import Text
+from freediv.conversion.texts.examples import Examples
+from freediv.conversion.texts.holding_out import containing_rows, hold_out
+from freediv.model import Text
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -5,23 +5,15 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from freediv.conversion.losses import logit_loss, rootless_loss
-from freediv.transformer import Architecture, LayerFunctions, hidden_states, initial_parameters
-from freediv.transformer.normalisation import LONGEST_IN_TRAINING, NORMALISATIONS
-
-
-def architecture(norm: str) -> Architecture:
-    functions = LayerFunctions(
-        attention="2quad-freediv", activation="quad", attention_norm=norm, feed_forward_norm=norm
-    )
-    return Architecture(
-        vocabulary=40, embedding_size=16, hidden=16, layers=6, heads=4, intermediate=24, positions=32,
-        label_names=("negative", "positive"), functions=(functions,) * 6,
-    )  # fmt: skip
+from freediv.conversion.training.losses import logit_loss, rootless_loss
+from freediv.model import hidden_states, initial_parameters
+from freediv.model.functions.norms import NORMALISATIONS
+from freediv.model.functions.norms.layernorm_constant import LONGEST_IN_TRAINING
+from tiny import architecture
 
 
 def test_a_text_that_explodes_has_a_finite_loss_and_gradient() -> None:
-    student, teacher = architecture("layernorm-constant"), architecture("layernorm")
+    student, teacher = (architecture(layers=6, norm=norm) for norm in ("layernorm-constant", "layernorm"))
     parameters = initial_parameters(student, 0, scale=2.0)
     tokens = np.arange(32, dtype=np.int32).reshape(2, 16)
     mask = np.ones((2, 16), np.float32)

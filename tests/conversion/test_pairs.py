@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from freediv.conversion.card import read_card
-from freediv.conversion.data import read_examples
-from freediv.conversion.pairs import as_read, separator_of
+from freediv.conversion.cards.card import read_card
+from freediv.conversion.texts.examples import read_examples
+from freediv.conversion.texts.pairing import as_read, separator_of
 from freediv.errors import UserError
-from freediv.transformer import read_model
+from freediv.model import read_model
 from tokenizers import processors
 
 from .conftest import GOOD, PLAIN, Task, freediv, make_tokenizer

@@ -9,46 +9,45 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from freediv.conversion.batches import plan_batches
-from freediv.conversion.bounds import stage_bounds, within_the_ring
-from freediv.conversion.calibration import calibrate
-from freediv.conversion.distillation import distil, replaced_so_far, with_roots
-from freediv.conversion.epochs import Mixture, draw_epochs
-from freediv.conversion.guide import reads_pieces
-from freediv.conversion.headroom import measure_headroom
-from freediv.conversion.programs import Programs
-from freediv.conversion.recipe import ProgressiveRecipe, Recipe, read_recipe
-from freediv.conversion.replacement import Student, make_student
-from freediv.conversion.run import RunDirectory
-from freediv.conversion.training import Trained
-from freediv.conversion.vocabulary import encode, read_tokenizer
+import tiny
+from freediv.conversion.measures.bounds import stage_bounds, within_the_ring
+from freediv.conversion.measures.headroom import measure_headroom
+from freediv.conversion.run_directory import RunDirectory
+from freediv.conversion.student.calibration import calibrate
+from freediv.conversion.student.distillation import distil, replaced_so_far, with_roots
+from freediv.conversion.student.recipe import ProgressiveRecipe, Recipe, read_recipe
+from freediv.conversion.student.replacement import Student, make_student
+from freediv.conversion.texts.batches import plan_batches
+from freediv.conversion.training.epochs import Mixture, draw_epochs
+from freediv.conversion.training.guide import reads_pieces
+from freediv.conversion.training.loop import Trained
+from freediv.conversion.training.steps import Programs
 from freediv.errors import UserError
-from freediv.roles.model_owner import prepare_offer
-from freediv.transformer import (
-    Architecture,
+from freediv.model import (
     LayerFunctions,
     Model,
+    encode,
     hidden_states,
-    initial_parameters,
     read_model,
+    read_tokenizer,
     write_model,
 )
+from freediv.owners.model_owner import prepare_offer
 from freediv.yaml_file import read_yaml
+from tiny import PUBLISHED
 
 from .conftest import Task, freediv, make_sentences, make_tokenizer, write_tsv
 
 RECIPES = sorted((Path(__file__).parents[2] / "configs" / "recipes").glob("*.yaml"))
 TOKENIZER = make_tokenizer()
 TEXTS = [" ".join((text.split() * 8)[:8]) for text in make_sentences(64, seed=4)[0]]  # of one length: one shape
-SEQUENCES = encode(TOKENIZER, TEXTS, 32)
+SEQUENCES = encode(TOKENIZER, TEXTS, 32, TOKENIZER.get_vocab_size())
 
 
 def make_teacher(layers: int = 1) -> Model:
-    architecture = Architecture(
-        vocabulary=TOKENIZER.get_vocab_size(), embedding_size=16, hidden=16, layers=layers, heads=2, intermediate=16,
-        positions=32, label_names=("negative", "positive"), functions=(LayerFunctions(),) * layers,
-    )  # fmt: skip
-    return Model(architecture, initial_parameters(architecture, scale=0.3))
+    return tiny.model(
+        layers=layers, scale=0.3, vocabulary=TOKENIZER.get_vocab_size(), heads=2, intermediate=16, **PUBLISHED
+    )
 
 
 def small(recipe: Recipe, **changes: object) -> Recipe:
@@ -64,7 +63,7 @@ def small(recipe: Recipe, **changes: object) -> Recipe:
 
 def trained(recipe: Recipe, run: Path, teacher: Model) -> tuple[Student, Model, dict[str, Trained]]:
     student = make_student(teacher, TOKENIZER, SEQUENCES, recipe)
-    own = encode(student.tokenizer, TEXTS, 32)
+    own = encode(student.tokenizer, TEXTS, 32, student.tokenizer.get_vocab_size())
     plan = plan_batches([len(one) for one in own], tokens_per_batch=160)
     student = replace(student, model=calibrate(student, teacher, own, plan, recipe.fit_activation))
     guide = reads_pieces(teacher, student.kept)
@@ -93,6 +92,47 @@ def test_every_shipped_recipe_trains(path: Path, tmp_path: Path) -> None:
         assert np.isfinite(measure_headroom(model, SEQUENCES[:8]).bits)
         logs = [float(np.abs(own["norm.log_g"]).max()) for own in model.parameters.values() if "norm.log_g" in own]
         assert len(logs) == (1 if "half" in path.stem else 3) and max(logs) > 0.1
+
+
+def test_a_teacher_whose_blocks_normalise_what_they_read_has_a_student_of_its_kind(tmp_path: Path) -> None:
+    """As ModernBERT: angles, a window, gates, no biases, and no norm before the first attention."""
+    parts = {
+        "norm_first": True,
+        "final_norm": "layernorm",
+        "absolute_positions": False,
+        "token_types": 0,
+        "rotary": {"theta": 100.0},
+        "window": {"reach": 4, "every": 2},
+        "gated": True,
+        "pooling": "mean",
+        "without_bias": ("attention", "feed_forward", "norm"),
+        "pooler": "gelu",
+        "pooler_norm": "layernorm",
+    }
+    teacher = tiny.model(layers=2, scale=0.3, vocabulary=TOKENIZER.get_vocab_size(), heads=2, **parts, **PUBLISHED)
+    first, second = teacher.architecture.functions
+    functions = (first.model_copy(update={"attention_norm": "none"}), second)
+    attention = teacher.parameters["encoder.0.attention"]
+    own = {"encoder.0.attention": {name: value for name, value in attention.items() if "norm" not in name}}
+    teacher = Model(teacher.architecture.model_copy(update={"functions": functions}), teacher.parameters | own)
+    recipe = small(read_recipe(RECIPES[0].with_stem("softmax-freediv")))
+    student, model, done = trained(recipe, tmp_path, teacher)
+    chosen = model.architecture
+    assert [one.attention_norm for one in chosen.functions] == ["none", "layernorm"]
+    assert (chosen.pooler, chosen.pooler_norm, chosen.final_norm) == ("none", "none", "layernorm")
+    assert not any(name.endswith("qkv.bias") for stage in model.parameters.values() for name in stage)
+    assert done["hidden"].losses[1] < 0.8 * done["hidden"].losses[0]
+    for layer in range(2):  # per head, of those whom a place sees, and with the window's own count
+        seen: dict[str, np.ndarray] = {}
+        ids = np.array([SEQUENCES[0]])
+        inputs = {"token_ids": ids, "mask": np.ones(ids.shape)}
+        hidden_states(chosen, student.model.parameters, inputs, observe=seen.__setitem__)
+        weights = seen[f"encoder.{layer}.attention/weights"]
+        sees = min(ids.shape[1], 9) if layer else ids.shape[1]
+        assert 0.2 < float(np.mean(weights.sum(-1))) / sees < 5
+    assert measure_headroom(model, SEQUENCES[:8]).bits > 0
+    assert recipe.bounded(teacher.architecture)
+    assert not small(read_recipe(RECIPES[0].with_stem("2quad-freediv-no-roots"))).bounded(teacher.architecture)
 
 
 def test_constants_that_are_not_to_be_trained_stay_and_layers_are_replaced_one_by_one(tmp_path: Path) -> None:
@@ -188,7 +228,12 @@ def largest_rows(model: Model, texts: Sequence[str]) -> np.ndarray:
     """By text and norm, the logarithm of the largest mean square of a row where the norm leaves it."""
     assert model.directory is not None
     found = []
-    for sequence in encode(read_tokenizer(model.directory), texts, model.architecture.positions):
+    for sequence in encode(
+        read_tokenizer(model.directory),
+        texts,
+        model.architecture.positions,
+        read_tokenizer(model.directory).get_vocab_size(),
+    ):
         seen: dict[str, np.ndarray] = {}
         inputs = {"token_ids": sequence[None], "mask": np.ones((1, len(sequence)), np.float32)}
         hidden_states(model.architecture, model.parameters, inputs, observe=seen.__setitem__)

@@ -8,12 +8,12 @@ import statistics
 from pathlib import Path
 
 import pytest
-from freediv.conversion.accuracy import evaluate_predictions
-from freediv.conversion.attempts import Attempt, best, mean_and_deviation
-from freediv.conversion.card import extend_card, read_card
-from freediv.conversion.headroom import headroom_of
+from freediv.conversion.cards.attempts import Attempt, best, mean_and_deviation
+from freediv.conversion.cards.card import extend_card, read_card
+from freediv.conversion.measures.evaluation import evaluate_answers
+from freediv.conversion.measures.headroom import headroom_of
 from freediv.errors import UserError
-from freediv.transformer import read_model
+from freediv.model import read_model
 from numpy import arange, zeros
 
 from .conftest import freediv
@@ -22,7 +22,7 @@ from .conftest import freediv
 def attempt(seed: int, held_out: int, dev: int, largest: float) -> Attempt:
     """Of ten rows each, so many right."""
     evaluations = {
-        name: evaluate_predictions((arange(10) >= right).astype(int), zeros(10), [5] * 10)
+        name: evaluate_answers(read_model("demo").architecture, (arange(10) >= right).astype(int), zeros(10), [5] * 10)
         for name, right in (("held out", held_out), ("dev", dev))
     }
     return Attempt(seed, read_model("demo"), {}, evaluations, headroom_of({"stage": largest}))

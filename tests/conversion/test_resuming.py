@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from freediv.conversion.run import RunDirectory
+from freediv.conversion.run_directory import RunDirectory
 from freediv.errors import UserError
 from safetensors.numpy import load_file
 
@@ -19,9 +19,9 @@ from .conftest import Task, make_sentences, write_tsv
 # The command's own process, which dies at a given step as a power cut would end it.
 PROGRAM = """
 import os, signal, sys
-import freediv.conversion.training as training
+import freediv.conversion.training.loop as training
 from freediv.cli import main
-from freediv.conversion.progress import Meter
+from freediv.progress import Meter
 
 task, step, sys.argv[:] = sys.argv[1], int(sys.argv[2]), ["freediv", *sys.argv[3:]]
 training.SECONDS_BETWEEN_CHECKPOINTS = 0

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from freediv.conversion.accuracy import NO_ANSWER, labels_of
-from freediv.conversion.bounds import stage_bounds, within_the_ring
-from freediv.conversion.evaluation import logits_of
-from freediv.conversion.headroom import measure_headroom
-from freediv.conversion.row_limits import with_row_limits
-from freediv.transformer import Model
+from freediv.conversion.measures.bounds import stage_bounds, within_the_ring
+from freediv.conversion.measures.headroom import measure_headroom
+from freediv.conversion.measures.predictions import logits_of
+from freediv.conversion.student.row_limits import with_row_limits
+from freediv.model import Model
+from freediv.model.answers import LABEL
 
 from .test_bounds import model_of, random_texts
 
@@ -19,7 +19,7 @@ TEXTS = random_texts(300)
 
 
 def rootless(scale: float = 0.3) -> Model:
-    model = model_of(norm="layernorm-constant")
+    model = model_of(attention_norm="layernorm-constant")
     own = {
         name: {
             key: value * np.float32(scale if key.endswith("weight") and "norm" not in key else 1)
@@ -40,7 +40,7 @@ def test_within_limits_no_text_leaves_the_ring_and_beyond_them_none_gets_an_answ
     classifier = limited.parameters["classifier"] | {"limits": limits / 1e4}
     tight = replace(limited, parameters=limited.parameters | {"classifier": classifier})
     silent = measure_headroom(tight, TEXTS).without_answer
-    assert silent == np.sum(labels_of(logits_of(tight, TEXTS)) == NO_ANSWER) > 0
+    assert silent == np.sum(~LABEL.answered(LABEL.plain(tight.architecture, logits_of(tight, TEXTS)))) > 0
 
 
 def test_limits_that_nothing_is_proven_for_are_a_little_wider_than_usual(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from freediv.conversion.batches import plan_batches
-from freediv.conversion.calibration import calibrate
-from freediv.conversion.data import read_examples
-from freediv.conversion.evaluation import logits_of
-from freediv.conversion.headroom import headroom_of, measure_headroom
-from freediv.conversion.recipe import Recipe, read_recipe
-from freediv.conversion.replacement import Student, factorise, make_student
-from freediv.conversion.vocabulary import encode, read_tokenizer
+from freediv.conversion.measures.headroom import headroom_of, measure_headroom
+from freediv.conversion.measures.predictions import logits_of
+from freediv.conversion.student.calibration import calibrate
+from freediv.conversion.student.recipe import Recipe, read_recipe
+from freediv.conversion.student.replacement import Student, factorise, make_student
+from freediv.conversion.texts.batches import plan_batches
+from freediv.conversion.texts.examples import read_examples
 from freediv.errors import UserError
-from freediv.transformer import Model, hidden_states, read_model
+from freediv.model import Model, encode, hidden_states, read_model, read_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import erf
@@ -28,7 +28,11 @@ SAME = {"attention": "softmax", "activation": "gelu"}
 
 
 def sequences_of(task: Task, directory: Path) -> list[np.ndarray]:
-    return encode(read_tokenizer(directory), read_examples(task.train).texts[:100], 48)
+    """A hundred, of the four commonest lengths: what the teacher computes step by step is compiled for each length."""
+    tokenizer = read_tokenizer(directory)
+    found = encode(tokenizer, read_examples(task.train).texts, 48, tokenizer.get_vocab_size())
+    common = [length for length, _ in Counter(map(len, found)).most_common(4)]
+    return [sequence for sequence in found if len(sequence) in common][:100]
 
 
 def student_of(task: Task, teacher: Path, **recipe: object) -> tuple[Model, Student, list[np.ndarray]]:
@@ -46,9 +50,12 @@ def calibrated(task: Task, teacher: Path, **recipe: object) -> tuple[Model, Mode
 def test_a_student_with_nothing_replaced_is_its_teacher(task: Task, teacher: Path) -> None:
     model, student, _ = student_of(task, teacher, functions=SAME, pooler="tanh", embedding={"vocabulary": 168})
     text = "the film was delightful"
-    own = encode(student.tokenizer, [text], 48)
-    wanted = logits_of(model, encode(read_tokenizer(teacher), [text], 48))
-    assert student.kept[own[0]].tolist() == encode(read_tokenizer(teacher), [text], 48)[0].tolist()
+    own = encode(student.tokenizer, [text], 48, student.tokenizer.get_vocab_size())
+    wanted = logits_of(model, encode(read_tokenizer(teacher), [text], 48, read_tokenizer(teacher).get_vocab_size()))
+    assert (
+        student.kept[own[0]].tolist()
+        == encode(read_tokenizer(teacher), [text], 48, read_tokenizer(teacher).get_vocab_size())[0].tolist()
+    )
     np.testing.assert_allclose(logits_of(student.model, own), wanted, atol=1e-5)
 
 

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from freediv.conversion.data import read_examples
-from freediv.conversion.recipe import Recipe
-from freediv.conversion.replacement import make_student
-from freediv.conversion.table_cut import measure_table_cut
-from freediv.conversion.vocabulary import encode, read_tokenizer
-from freediv.transformer import read_model
+from freediv.conversion.student.recipe import Recipe
+from freediv.conversion.student.replacement import make_student
+from freediv.conversion.student.table_cut import measure_table_cut
+from freediv.conversion.texts.examples import read_examples
+from freediv.model import encode, read_model, read_tokenizer
 
 from .conftest import Task
 
@@ -22,10 +21,10 @@ def test_what_is_cut_off_a_word_table_is_measured(
 ) -> None:
     model, texts = read_model(teacher), read_examples(task.train).texts[:100]
     tokenizer = read_tokenizer(teacher)
-    sequences = encode(tokenizer, texts, 48)
+    sequences = encode(tokenizer, texts, 48, tokenizer.get_vocab_size())
     smaller = {"vocabulary": vocabulary, "rank": rank}
     student = make_student(model, tokenizer, sequences[:1], Recipe(name="x", functions={}, embedding=smaller))
-    own = encode(student.tokenizer, texts, 8)
+    own = encode(student.tokenizer, texts, 8, student.tokenizer.get_vocab_size())
     found = measure_table_cut(student, model, own, sequences)
 
     whole = model.parameters["embedding"]["word"]
@@ -41,7 +40,7 @@ def test_what_is_cut_off_a_word_table_is_measured(
 
 def test_a_published_table_that_the_teacher_has_changed_is_a_loss_too(task: Task, teacher: Path) -> None:
     model, tokenizer = read_model(teacher), read_tokenizer(teacher)
-    sequences = encode(tokenizer, read_examples(task.train).texts[:20], 48)
+    sequences = encode(tokenizer, read_examples(task.train).texts[:20], 48, tokenizer.get_vocab_size())
     recipe = Recipe(name="x", functions={})
     table = model.parameters["embedding"]["word"]
     same, other = (make_student(model, tokenizer, sequences, recipe, published) for published in (table, 2 * table))

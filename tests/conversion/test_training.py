@@ -11,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from freediv.conversion.batches import plan_batches
-from freediv.conversion.programs import Programs
-from freediv.conversion.run import RunDirectory
-from freediv.conversion.training import Epoch, NumpyParameters, Phase, Schedule, Stopping, Trained, train
-from freediv.transformer.products import multiply
+from freediv.conversion.run_directory import RunDirectory
+from freediv.conversion.texts.batches import plan_batches
+from freediv.conversion.training.loop import Epoch, NumpyParameters, Phase, Schedule, Stopping, Trained, train
+from freediv.conversion.training.steps import Programs
+from freediv.model.precision import multiply
 
 from .conftest import Task, freediv
 

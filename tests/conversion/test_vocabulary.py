@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from freediv.conversion.vocabulary import VocabularyCut, cut_vocabulary, encode, read_tokenizer
+from freediv.conversion.texts.vocabulary import VocabularyCut, cut_vocabulary
 from freediv.errors import UserError
+from freediv.model import encode, read_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
@@ -18,7 +19,9 @@ SIZE = 152
 
 def cut() -> VocabularyCut:
     tokenizer = make_tokenizer()
-    return cut_vocabulary(tokenizer, encode(tokenizer, TEXTS, 64), SIZE)
+    return cut_vocabulary(
+        tokenizer, encode(tokenizer, TEXTS, 64, tokenizer.get_vocab_size()), SIZE, tokenizer.get_vocab_size()
+    )
 
 
 FULL, CUT = make_tokenizer(), cut()
@@ -55,20 +58,20 @@ def test_the_pieces_that_the_data_uses_are_kept_before_those_it_does_not() -> No
 def test_a_cut_tokenizer_reads_back_from_its_file(tmp_path) -> None:
     CUT.tokenizer.save(str(tmp_path / "tokenizer.json"))
     read = read_tokenizer(tmp_path)
-    assert [ids.tolist() for ids in encode(read, TEXTS, 64)] == [
-        ids.tolist() for ids in encode(CUT.tokenizer, TEXTS, 64)
+    assert [ids.tolist() for ids in encode(read, TEXTS, 64, read.get_vocab_size())] == [
+        ids.tolist() for ids in encode(CUT.tokenizer, TEXTS, 64, CUT.tokenizer.get_vocab_size())
     ]
 
 
 def test_texts_are_cut_at_the_longest_length_with_their_last_special_token(task: Task) -> None:
     tokenizer = read_tokenizer(task.pretrained)
-    (ids,) = encode(tokenizer, ["the film " * 50], 10)
+    (ids,) = encode(tokenizer, ["the film " * 50], 10, tokenizer.get_vocab_size())
     assert len(ids) == 10
     assert ids[-1] == tokenizer.token_to_id("[SEP]")
 
 
 def test_too_small_a_vocabulary_and_another_kind_of_tokenizer_are_refused() -> None:
     with pytest.raises(UserError, match=r"embedding\.vocabulary: 64 is too small"):
-        cut_vocabulary(FULL, [np.array([1])], 64)
+        cut_vocabulary(FULL, [np.array([1])], 64, FULL.get_vocab_size())
     with pytest.raises(UserError, match=r"embedding\.vocabulary: the tokenizer is WordLevel"):
-        cut_vocabulary(Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a")), [np.array([1])], 1)
+        cut_vocabulary(Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="a")), [np.array([1])], 1, 2)

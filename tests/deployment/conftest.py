@@ -13,15 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from freediv.demonstration import free_topology
-from freediv.local import LocalDeployment
-from freediv.render import render
-from freediv.roles.model_owner import load
-from freediv.topology import Topology
-from freediv.transformer import read_model
+from freediv.cluster.topology import Topology
+from freediv.deploy.demonstration import free_topology
+from freediv.deploy.local import LocalDeployment
+from freediv.deploy.render import render
+from freediv.model import read_model
+from freediv.owners.model_owner import load
+from tiny import SENTENCES, make_tiny_model, plain_logits
 from tokenizers import Tokenizer
-
-from .tiny import SENTENCES, make_tiny_model, plain_logits
 
 
 @dataclass

@@ -10,7 +10,7 @@ import pytest
 from freediv.interrupts import noted_interrupts
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_the_call_and_is_an_interrupt_only_after_it(number: signal.Signals) -> None:
     stopped, steps = threading.Event(), []
 

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from freediv.cluster.configuration import Limits, read_owner_config
 from freediv.errors import UserError
-from freediv.roles.config import Limits, read_owner_config
-from freediv.roles.data_owner import Progress, classify, infer
-from freediv.roles.model_owner import load
+from freediv.owners.data_owner import Progress, classify, infer
+from freediv.owners.model_owner import load
+from tiny import SENTENCES
 
 from .conftest import Cluster, MakeCluster, assert_one_line_error, run_command, wait_for, worker_pid
-from .tiny import SENTENCES
 
 OWNERS = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi")
 QUOTAS = {"erin": {"budget": 5}, "frank": {"sentences_per_minute": 600}}

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import shutil
 import socket
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from freediv.cluster.configuration import OwnerConfig, PartyConfig, read_owner_config, read_party_config
+from freediv.cluster.identity import Identity, read_identity
+from freediv.deploy.render import render
 from freediv.errors import UserError
-from freediv.render import render
-from freediv.roles import protocol_pb2 as pb
-from freediv.roles import protocol_pb2_grpc as rpc
-from freediv.roles.channels import explain, open_channel
-from freediv.roles.config import OwnerConfig, PartyConfig, read_owner_config, read_party_config
-from freediv.roles.data_owner import infer
-from freediv.roles.identity import Identity, read_identity
-from freediv.roles.model_owner import load
-from freediv.transformer import read_model
+from freediv.model import read_model
+from freediv.owners.data_owner import infer
+from freediv.owners.model_owner import load
+from freediv.wire import protocol_pb2 as pb
+from freediv.wire import protocol_pb2_grpc as rpc
+from freediv.wire.channels import explain, open_channel
+from tiny import SENTENCES, make_tiny_model
 
 from .conftest import Cluster, MakeCluster, assert_one_line_error, run_command
-from .tiny import SENTENCES, make_tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -244,3 +247,42 @@ def test_explain_names_a_host_that_does_not_resolve(cluster: Cluster) -> None:
         raise AssertionError("nobody was reached")
 
     assert "'no-such-host.invalid' does not resolve" in str(asyncio.run(ask()))
+
+
+@pytest.mark.parametrize("option", ["--output", "--report"])
+def test_an_answer_that_would_have_no_place_is_not_asked_for(cluster: Cluster, tmp_path: Path, option: str) -> None:
+    folder = tmp_path / "data-owner"  # whose parties would refuse it: they are not even asked
+    shutil.copytree(cluster.folder("data-owner"), folder)
+    (folder / "key.pem").unlink()
+    for place, why in ((tmp_path / "gone" / "x", "there is no directory"), (Path("/dev/full"), "No space left")):
+        done = run_command("infer", folder, "--text", SENTENCES[0], option, place)
+        assert_one_line_error(done, f"{place}: cannot be written", why)
+
+
+def test_answers_go_where_the_name_leads_and_are_private(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to("there/answers.json")
+    page = tmp_path / "page.html"
+    page.write_text("earlier")
+    ask = ("infer", cluster.directory, "--text", ":fire: [bold]and \x1b[31m" + SENTENCES[0])
+    done = run_command(*ask, "-o", tmp_path / "link", "--report", page, "--with-sentences")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "link").is_symlink()
+    assert json.loads((tmp_path / "link").read_text())["predictions"][0]["text"].startswith(":fire: [bold]")
+    assert "What each layer cost" in done.stdout
+    assert ":fire: [bold]" in page.read_text()
+    for private in (tmp_path / "there" / "answers.json", page):
+        assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    assert {path.name for path in tmp_path.iterdir()} == {"there", "link", "page.html"}
+
+    done = run_command(*ask, "-o", os.devnull)
+    assert done.returncode == 0, done.stderr
+    assert stat.S_ISCHR(Path(os.devnull).stat().st_mode)
+    assert ":fire: [bold]and \\x1b[31m" in run_command(*ask).stdout
+
+
+def test_a_long_sentence_is_cut_where_that_is_asked_for(cluster: Cluster) -> None:
+    long = " ".join(["good"] * 40)
+    assert_one_line_error(run_command("infer", cluster.directory, "--text", long), "--truncate")
+    done = run_command("infer", cluster.directory, "--text", long, "--truncate")
+    assert done.returncode == 0, done.stderr

@@ -16,17 +16,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from freediv.cluster.configuration import read_owner_config
+from freediv.cluster.identity import server_name
+from freediv.deploy.render import render
 from freediv.errors import UserError
-from freediv.render import render
-from freediv.roles.config import read_owner_config
-from freediv.roles.data_owner import connect, infer
-from freediv.roles.identity import server_name
-from freediv.roles.model_owner import load
-from freediv.transformer import read_model
+from freediv.model import read_model
+from freediv.owners.data_owner import connected, infer
+from freediv.owners.model_owner import load
+from tiny import SENTENCES, make_tiny_model, plain_logits
 from tokenizers import Tokenizer
 
 from .conftest import Cluster, MakeCluster, assert_one_line_error, run_command, wait_for
-from .tiny import SENTENCES, make_tiny_model, plain_logits
 
 OWNERS = ("alice", "bob", "carol")
 
@@ -58,7 +58,7 @@ class Asking:
     over: threading.Event = field(default_factory=threading.Event)
 
     async def ask(self, folder: Path) -> None:
-        async with connect(read_owner_config(folder)) as owner:
+        async with connected(read_owner_config(folder)) as owner:
             while not self.over.is_set():
                 for row, sentence in enumerate(SENTENCES):
                     found = await owner.classify([sentence])
@@ -155,7 +155,7 @@ def test_certificates_are_renewed_while_requests_run_and_the_old_ones_can_be_rev
 
 def test_a_revoked_owner_is_refused_on_its_next_call_and_nobody_else(cluster: Cluster) -> None:
     async def ask_before_and_after() -> None:
-        async with connect(read_owner_config(cluster.folder("data-owner-bob"))) as bob:
+        async with connected(read_owner_config(cluster.folder("data-owner-bob"))) as bob:
             await bob.classify(SENTENCES[:1])
             revoked = await asyncio.to_thread(run_command, "revoke", cluster.directory, "data-owner/bob")
             assert "data-owner/bob is answered no more" in revoked.stdout

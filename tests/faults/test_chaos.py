@@ -6,18 +6,22 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from deployment.conftest import Cluster, assert_one_line_error, run_command
-from deployment.tiny import SENTENCES
+from containers.conftest import gated_topology
+from deployment.conftest import Cluster, MakeCluster, assert_one_line_error, load, run_command
 from freediv.chaos import FAULTS, Attempt, Injection, Rehearsal, Row, Scene, faults_named
 from freediv.chaos.prometheus import Prometheus
 from freediv.chaos.table import markdown
 from freediv.chaos.traffic import Traffic
-from freediv.local import DEPLOYMENT
-from freediv.roles.ports import free_ports
+from freediv.cluster.configuration import Limits
+from freediv.cluster.ports import free_ports
+from freediv.deploy.local import DEPLOYMENT
+from freediv.wire import protocol_pb2 as pb
+from tiny import SENTENCES
 
 Inject = Callable[..., Row]
 
@@ -48,20 +52,24 @@ def prometheus(shared_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
         again.kill()
 
 
-@pytest.fixture(scope="module")
-def rehearsal(shared_cluster: Cluster, tiny_model: Path, expected_labels: list[str], prometheus: str) -> Rehearsal:
+def make_rehearsal(cluster: Cluster, model: Path, labels: list[str], prometheus: str) -> Rehearsal:
     return Rehearsal(
-        Scene(shared_cluster.directory, shared_cluster.lifeline),
+        Scene(cluster.directory, cluster.lifeline),
         (
-            shared_cluster.folder("model-owner"),
-            tuple(map(shared_cluster.folder, ("data-owner-alice", "data-owner-bob"))),
+            cluster.folder("model-owner"),
+            tuple(map(cluster.folder, ("data-owner-alice", "data-owner-bob"))),
         ),
-        tiny_model,
-        dict(zip(SENTENCES, expected_labels, strict=True)),
+        model,
+        dict(zip(SENTENCES, labels, strict=True)),
         patience_s=300,
         stop_s=3,
         prometheus=prometheus,
     )
+
+
+@pytest.fixture(scope="module")
+def rehearsal(shared_cluster: Cluster, tiny_model: Path, expected_labels: list[str], prometheus: str) -> Rehearsal:
+    return make_rehearsal(shared_cluster, tiny_model, expected_labels, prometheus)
 
 
 @pytest.fixture
@@ -94,6 +102,7 @@ def test_a_party_killed_in_mid_request_is_named_and_needs_no_second_upload(clust
     assert {state.model_id for state in cluster.local.states()} == {model_id}
 
 
+@pytest.mark.alone
 def test_a_party_that_stands_still_for_a_while_costs_no_answer(inject: Inject) -> None:
     row = inject("stop-party")
     # It was silent for less than the parties wait: the request that ran went on.
@@ -101,10 +110,25 @@ def test_a_party_that_stands_still_for_a_while_costs_no_answer(inject: Inject) -
     assert max(attempt.seconds for injection in row.injections for attempt in injection.attempts) > 3
 
 
-def test_a_direction_that_is_cut_is_named(inject: Inject) -> None:
-    row = inject("cut")
+def test_parties_on_one_machine_have_no_network_to_cut(inject: Inject) -> None:
+    assert "no network to cut; give them gateways" in inject("cut").skipped
+
+
+def test_a_direction_that_is_cut_is_named(
+    make_cluster: MakeCluster, tiny_model: Path, expected_labels: list[str], prometheus: str
+) -> None:
+    if shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        pytest.skip("needs haproxy, which is not installed; `make test-setup` as root installs it")
+    settings = gated_topology().model_dump(include={"gateway", "parties"})
+    limits = Limits(arrival_s=5, connect_s=30, receive_s=5)
+    cluster = make_cluster(**settings, output="label", data_owners=("alice", "bob"), limits=limits)
+    cluster.up()
+    load(cluster.folder("model-owner"), tiny_model)
+    [row] = make_rehearsal(cluster, tiny_model, expected_labels, prometheus).run(faults_named(["cut"]), 1)
+    cluster.local.stop()
     if row.skipped:
         pytest.skip(row.skipped)
+    assert row.passed, row.to_dict()
     assert "nothing came from party-" in row.told
 
 
@@ -120,9 +144,11 @@ def test_a_full_disk_is_named_and_the_old_model_stays_in_use(cluster: Cluster, i
 
 
 @pytest.mark.parametrize("fault", ["truncate", "flip"])
-def test_a_damaged_share_is_named_and_never_used(fault: str, inject: Inject) -> None:
+def test_a_damaged_share_is_named_and_never_used(cluster: Cluster, fault: str, inject: Inject) -> None:
     row = inject(fault)
     assert ".share: damaged: have the model owner load the model again" in row.told
+    again = cluster.folder("party-0") / "store" / cluster.local.states()[0].model_id / "bundle"
+    assert pb.Bundle.FromString(again.read_bytes()).certificate  # as its owner had loaded it
 
 
 def test_all_parties_restarted_serve_as_before(cluster: Cluster, inject: Inject) -> None:
@@ -140,16 +166,54 @@ def test_a_prometheus_that_is_restarted_disturbs_nobody(inject: Inject) -> None:
     assert row.count("right") == row.requests
 
 
-def test_a_model_owner_dead_in_mid_upload_leaves_the_old_model_in_use(cluster: Cluster, inject: Inject) -> None:
+def test_a_model_owner_dead_in_mid_upload_leaves_the_old_model_in_use(
+    cluster: Cluster, inject: Inject, tiny_model: Path
+) -> None:
     model_id = cluster.local.states()[0].model_id
     row = inject("model-owner-dies")
     assert row.count("right") == row.requests
     assert {state.model_id for state in cluster.local.states()} == {model_id}
+    # Its owner's next load goes on with that upload, and nothing of it is left.
+    [kept] = (cluster.folder("model-owner") / "uploads").iterdir()
+    cut = json.loads(kept.read_text())["model_id"]
+    assert load(cluster.folder("model-owner"), tiny_model).model_id == cut
+    assert not kept.exists()
+    assert not list(cluster.directory.glob("party-*/store/incoming-*"))
 
 
 def test_a_data_owner_gone_in_mid_request_disturbs_no_other(inject: Inject) -> None:
     row = inject("data-owner-vanishes")
     assert row.count("right") == row.requests
+
+
+def test_a_party_that_favours_a_label_falsifies_answers_and_nobody_notices(cluster: Cluster, inject: Inject) -> None:
+    """Who would find it changes what the README says of parties that deviate."""
+    row = inject("deviate")
+    during = [one for one in row.injections[0].attempts if one.outcome == "wrong"]
+    assert during
+    assert row.told == ""
+    assert "no party and no owner was told" in markdown([row])
+    logs = "".join(party.log.read_text(encoding="utf-8") for party in cluster.local.parties)
+    assert "Traceback" not in logs
+    party = Scene(cluster.directory).party(1)
+    assert "deviating" not in " ".join([*party.cmdline(), *party.children()[0].cmdline()])
+
+
+def test_a_party_that_deviates_ends_with_the_rehearsal(cluster: Cluster) -> None:
+    """However that ends: here it is killed, and can put nothing right."""
+    code = (
+        "import sys, time; from pathlib import Path; from freediv.chaos.scene import LocalDeployment, Scene\n"
+        "LocalDeployment.wait_until_linked = lambda *_: None\n"
+        "with Scene(Path(sys.argv[1])).deviating(1):\n    print('here', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, str(cluster.directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as rehearsal:
+        assert rehearsal.stdout is not None
+        assert rehearsal.stdout.readline() == b"here\n"
+        party = Scene(cluster.directory).party(1)
+        assert "freediv.chaos.deviating_party" in party.cmdline()
+        rehearsal.kill()
+    party.wait(60)
 
 
 # --- what would be noticed ---
@@ -188,6 +252,11 @@ def test_what_is_left_behind_is_found(cluster: Cluster) -> None:
 def test_every_fault_has_a_test_here() -> None:
     text = Path(__file__).read_text()
     assert [fault.name for fault in FAULTS if f'"{fault.name}"' not in text] == []
+
+
+def test_what_falsifies_answers_is_injected_only_where_it_is_named() -> None:
+    assert [fault.name for fault in FAULTS if fault not in faults_named([])] == ["deviate"]
+    assert [fault.name for fault in faults_named(["deviate"])] == ["deviate"]
 
 
 @pytest.mark.parametrize(

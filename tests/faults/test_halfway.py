@@ -13,20 +13,20 @@ import grpc
 import psutil
 import pytest
 from deployment.conftest import Cluster, MakeCluster
-from deployment.tiny import SENTENCES
 from freediv.chaos import Scene
+from freediv.cluster.configuration import Limits, read_owner_config
+from freediv.cluster.identity import read_identity
 from freediv.errors import UserError
-from freediv.roles import protocol_pb2 as pb
-from freediv.roles import protocol_pb2_grpc as rpc
-from freediv.roles.channels import channels
-from freediv.roles.config import Limits, read_owner_config
-from freediv.roles.identity import read_identity
-from freediv.roles.model_owner import load
-from freediv.roles.sentences import make_batches
-from freediv.roles.served import fetch_model
-from freediv.roles.transfer import describe
-from freediv.secure.shares import share
-from freediv.transformer import input_shapes, prepare_inputs
+from freediv.model import input_shapes, prepare_inputs
+from freediv.mpc.sharing.shares import share
+from freediv.owners.model_owner import load
+from freediv.owners.sentences import make_batches
+from freediv.owners.served_model import fetch_model
+from freediv.wire import protocol_pb2 as pb
+from freediv.wire import protocol_pb2_grpc as rpc
+from freediv.wire.channels import channels
+from freediv.wire.share_transfer import describe
+from tiny import SENTENCES
 
 from .conftest import ask, wait_for
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 from deployment.conftest import Cluster, run_command
-from deployment.tiny import make_tiny_model
 from freediv.chaos import Scene
 from freediv.chaos.dying import die_in_upload
 from freediv.errors import UserError
-from freediv.roles import model_owner
-from freediv.roles.model_owner import load, prepare_offer
-from freediv.secure.store import read_share
-from freediv.transformer import parameter_shapes, read_model
+from freediv.model import parameter_shapes, read_model
+from freediv.mpc.sharing.share_files import read_share
+from freediv.owners import model_owner
+from freediv.owners.model_owner import load, prepare_offer
+from tiny import make_tiny_model
 
 from .conftest import ask, wait_for
 

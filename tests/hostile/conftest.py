@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import secrets
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -12,20 +14,24 @@ from typing import Any
 import grpc
 import pytest
 from deployment.conftest import Cluster, MakeCluster, clusters, expected, expected_labels, tiny_model
-from deployment.tiny import SENTENCES
-from freediv.roles import protocol_pb2 as pb
-from freediv.roles import protocol_pb2_grpc as rpc
-from freediv.roles.channels import channels
-from freediv.roles.config import Limits, OwnerConfig, read_owner_config
-from freediv.roles.identity import read_identity
-from freediv.roles.model_owner import load
-from freediv.roles.sentences import make_batches
-from freediv.roles.served import ServedModel, fetch_model
-from freediv.roles.transfer import describe, pieces
-from freediv.secure.shares import Share, share
-from freediv.transformer import prepare_inputs
+from freediv.cluster.configuration import Limits, OwnerConfig, read_owner_config
+from freediv.cluster.identity import read_identity
+from freediv.model import prepare_inputs
+from freediv.mpc.sharing.shares import Share, share
+from freediv.owners.model_owner import load
+from freediv.owners.sentences import make_batches
+from freediv.owners.served_model import ServedModel, fetch_model
+from freediv.wire import protocol_pb2 as pb
+from freediv.wire import protocol_pb2_grpc as rpc
+from freediv.wire.channels import channels
+from freediv.wire.ending import Ending
+from freediv.wire.share_transfer import describe, pieces
+from tiny import SENTENCES
 
 __all__ = ["expected", "expected_labels", "tiny_model"]
+
+BUDGET, RATE = {"budget": 6}, {"sentences_per_minute": 8}
+"""Carol's and Dave's quotas; of a minute's sentences at least one request's, which has 8 at most, may come at once."""
 
 
 @pytest.fixture(scope="package")
@@ -36,7 +42,8 @@ def make_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeClust
 
 @pytest.fixture(scope="package")
 def cluster(make_cluster: MakeCluster, tiny_model: Path) -> Cluster:
-    cluster = make_cluster(output="label", data_owners=("alice", "bob"), limits=Limits(arrival_s=5))
+    owners = ("alice", "bob", {"name": "carol", "quota": BUDGET}, {"name": "dave", "quota": RATE})
+    cluster = make_cluster(output="label", lookup="rows", data_owners=owners, max_batch=8, limits=Limits(arrival_s=5))
     cluster.up()
     load(cluster.folder("model-owner"), tiny_model)
     return cluster
@@ -62,15 +69,12 @@ class Sender:
         }
         return pb.InferHeader(**(values | changes))
 
-    async def send(self, rank: int, header: pb.InferHeader) -> Any:
-        """A whole request to one party; the call, whose events nobody has read."""
-        call = self.data[rank].Infer(timeout=60)
-        await call.write(pb.InferMessage(header=header))
-        for own in self.shares.values():
-            for piece in pieces(own[rank].chunks):
-                await call.write(pb.InferMessage(data=piece))
-        await call.done_writing()
-        return call
+    async def send(self, rank: int, header: pb.InferHeader) -> Ending:
+        """A whole request to one party, or as much as it takes before it refuses; nobody has read the call's events."""
+        sent = Ending(self.data[rank].Infer(timeout=60))
+        chunks = [piece for own in self.shares.values() for piece in pieces(own[rank].chunks)]
+        await write(sent.call, pb.InferMessage(header=header), *(pb.InferMessage(data=piece) for piece in chunks))
+        return sent
 
 
 async def sender(stack: AsyncExitStack, cluster: Cluster, owner: str = "bob") -> Sender:
@@ -88,17 +92,21 @@ async def sender(stack: AsyncExitStack, cluster: Cluster, owner: str = "bob") ->
     return Sender(config, data, model, served, {name: share(values) for name, values in inputs.items()})
 
 
-async def refusal(call: Any, *messages: Any) -> tuple[grpc.StatusCode, str]:
-    """Send messages, and read how the party ends the call."""
-    try:
+async def write(call: Any, *messages: Any) -> None:
+    """Send messages, the last of this call, until the party ends it: reading says why it does."""
+    with contextlib.suppress(grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
         for message in messages:
             await call.write(message)
         await call.done_writing()
+
+
+async def refusal(call: Any, *messages: Any) -> tuple[grpc.StatusCode, str]:
+    """Send messages, and read how the party ends the call."""
+    ending = call if isinstance(call, Ending) else Ending(call)
+    call = ending.call
+    await write(call, *messages)
+    with contextlib.suppress(grpc.aio.AioRpcError, grpc.aio.InternalError):
         while hasattr(call, "read") and await call.read() is not grpc.aio.EOF:
             pass
-    except (grpc.aio.AioRpcError, grpc.aio.InternalError):
-        pass
-    except Exception as error:  # the call is over, and takes no more
-        if type(error).__name__ != "InvalidStateError":
-            raise
-    return await call.code(), await call.details() or ""
+    over = await call.code(), await call.details() or ""
+    return over if ending.error is None else (ending.error.code(), ending.error.details() or "")

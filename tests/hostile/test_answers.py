@@ -14,18 +14,19 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from deployment.tiny import SENTENCES
-from freediv.demonstration import free_topology
+from freediv.cluster.addresses import join_host_port
+from freediv.cluster.configuration import read_owner_config, read_party_config
+from freediv.cluster.credentials import Credentials
+from freediv.deploy.demonstration import free_topology
+from freediv.deploy.render import render
 from freediv.errors import UserError
-from freediv.render import render
-from freediv.roles import protocol_pb2 as pb
-from freediv.roles import protocol_pb2_grpc as rpc
-from freediv.roles.config import join_host_port, read_owner_config, read_party_config
-from freediv.roles.credentials import Credentials
-from freediv.roles.data_owner import Answers, classify
-from freediv.roles.model_owner import prepare_offer
-from freediv.roles.transfer import describe
-from freediv.secure.shares import Share, share
+from freediv.mpc.sharing.shares import Share, share
+from freediv.owners.data_owner import Answers, classify
+from freediv.owners.model_owner import prepare_offer
+from freediv.wire import protocol_pb2 as pb
+from freediv.wire import protocol_pb2_grpc as rpc
+from freediv.wire.share_transfer import describe
+from tiny import SENTENCES
 
 MODEL = "0" * 32
 Lie = Callable[[int, int], Share]

@@ -18,17 +18,17 @@ import grpc
 import numpy as np
 import pytest
 from deployment.conftest import Cluster
-from deployment.tiny import SENTENCES
 from freediv.chaos import Scene
-from freediv.pki import Authority
-from freediv.roles import channels
-from freediv.roles import protocol_pb2 as pb
-from freediv.roles import protocol_pb2_grpc as rpc
-from freediv.roles.config import read_owner_config
-from freediv.roles.data_owner import infer
-from freediv.roles.identity import Role, read_identity
-from freediv.roles.model_owner import prepare_offer
-from freediv.secure.shares import Share, reconstruct, share
+from freediv.cluster.certificates import Authority
+from freediv.cluster.configuration import read_owner_config
+from freediv.cluster.identity import Role, read_identity
+from freediv.mpc.sharing.shares import Share, reconstruct, share
+from freediv.owners.data_owner import infer
+from freediv.owners.model_owner import prepare_offer
+from freediv.wire import channels
+from freediv.wire import protocol_pb2 as pb
+from freediv.wire import protocol_pb2_grpc as rpc
+from tiny import SENTENCES
 
 from .conftest import Sender, refusal, sender
 
@@ -74,9 +74,12 @@ def unharmed(cluster: Cluster, expected_labels: list[str], *, memory_bytes: int 
 
 
 def listing(directory: Path) -> set[Path]:
-    """All files, but for workers' and what a data owner keeps of a model that it asks for the first time."""
-    found = {path for path in directory.rglob("*") if not any("freediv-worker-" in part for part in path.parts)}
-    return {path for path in found if not (path.name == "bundle" and path.parent.name.startswith("data-owner"))}
+    """All files, but for what a data owner keeps of a model that it asks for the first time."""
+    return {
+        path
+        for path in directory.rglob("*")
+        if not (path.name == "bundle" and path.parent.name.startswith("data-owner"))
+    }
 
 
 # --- choosing the program ---
@@ -92,7 +95,7 @@ def test_a_program_sent_with_a_request_is_not_run(cluster: Cluster, expected_lab
         smuggled = [pb.InferHeader.FromString(header.SerializeToString() + program) for header in headers]
         assert all(MARK in header.SerializeToString() for header in smuggled)
         calls = [await bob.send(rank, header) for rank, header in enumerate(smuggled)]
-        shares = [await answer(call) for call in calls]
+        shares = [await answer(sent.call) for sent in calls]
         return int(reconstruct(shares)[0])
 
     with unharmed(cluster, expected_labels):
@@ -153,9 +156,7 @@ def test_nobody_goes_on_with_anothers_upload_or_sees_it(
         assert sorted(path.name for path in kept) == ["bundle", "owner"]
         config = read_owner_config(theirs)
         async with channels.channels(config, read_identity(config)) as opened:
-            call = rpc.ModelOwnerStub(opened[1]).Load(timeout=30)
-            await call.write(header)  # and no more: a write after the refusal would hide it
-            found = await call.code(), await call.details()
+            found = await refusal(rpc.ModelOwnerStub(opened[1]).Load(timeout=30), header)
             state = await rpc.StatusStub(opened[1]).GetStatus(pb.StatusRequest())
         assert model_id not in str(state)
         assert {path: path.read_bytes() for path in kept} == kept
@@ -181,7 +182,7 @@ def test_the_number_of_anothers_request_gives_nobody_its_result(cluster: Cluster
             theirs = [await alice.send(rank, alice.header(rank, request_id=request_id)) for rank in (0, 1)]
             spying = await bob.send(0, bob.header(0, request_id=request_id))
             theirs.append(await alice.send(2, alice.header(2, request_id=request_id)))
-            label = int(reconstruct([await answer(call) for call in theirs])[0])
+            label = int(reconstruct([await answer(sent.call) for sent in theirs])[0])
             return *(await refusal(spying)), label
 
     with unharmed(cluster, expected_labels):
@@ -338,6 +339,7 @@ def test_no_error_and_no_log_repeats_a_share(cluster: Cluster, expected_labels: 
             assert MARK.decode() not in why
 
 
+@pytest.mark.alone
 def test_thousands_of_connections_at_once_end_no_party(cluster: Cluster, expected_labels: list[str]) -> None:
     with unharmed(cluster, expected_labels), ThreadPoolExecutor(12) as strangers:
         for party in cluster.topology.parties:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import struct
 from pathlib import Path
@@ -10,26 +11,29 @@ from typing import Any
 
 import numpy as np
 import pytest
+import spu
 import yaml
-from deployment.tiny import make_tiny_model
-from freediv.conversion.recipe import read_recipe
-from freediv.conversion.vocabulary import read_tokenizer
+from freediv.cluster.configuration import Agreement, Limits, read_owner_config, read_party_config
+from freediv.cluster.identity import Role
+from freediv.cluster.topology import read_topology
+from freediv.conversion.student.recipe import read_recipe
 from freediv.errors import UserError
-from freediv.roles import protocol_pb2 as pb
-from freediv.roles.config import Agreement, Limits, read_owner_config, read_party_config
-from freediv.roles.identity import Role
-from freediv.roles.model_owner import prepare_offer
-from freediv.roles.requests import Inbox, Refused, check_inputs
-from freediv.roles.served import read_bundle
-from freediv.roles.transfer import BadTransfer, Incoming, settings_of
-from freediv.roles.uploads import incoming_parameter
-from freediv.secure.profile import Profile, read_profiles
-from freediv.secure.shares import Share, share
-from freediv.topology import read_topology
-from freediv.transformer import Architecture, LayerFunctions, read_model
+from freediv.model import Certificate, read_model, read_tokenizer
+from freediv.model.pieces.tokenizer import encode_counted
+from freediv.mpc.sharing.settings import ProtocolSettings
+from freediv.mpc.sharing.shares import Share, share
+from freediv.mpc.spu.profile import Profile, read_profiles
+from freediv.owners.model_owner import prepare_offer
+from freediv.owners.served_model import read_bundle
+from freediv.party.models.uploads import incoming_parameter
+from freediv.party.requests import Inbox, Refused, check_inputs
+from freediv.wire import protocol_pb2 as pb
+from freediv.wire.share_transfer import BadTransfer, Incoming
 from google.protobuf.message import DecodeError, Message
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save
+from tiny import architecture, make_tiny_model
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 fuzz = settings(
@@ -190,12 +194,40 @@ def test_a_tokenizer_is_read_or_refused(files: Files, data: st.DataObject) -> No
     directory = files.with_other("tokenizer.json", content)
     read_offer(directory)
     try:
-        read_tokenizer(directory)
+        tokenizer = read_tokenizer(directory)
     except UserError as error:
-        assert "tokenizer.json" in str(error)
+        assert "tokenizer.json" in str(error) and str(error).isprintable()
+    else:
+        for text in ("a warm film", "İ ﬃ ﷺ \u200b 中 😀", ("[CLS]", "##s [UNK]")):
+            with contextlib.suppress(ValueError):
+                list(encode_counted(tokenizer, [text]))
     bundle = pb.Bundle(architecture=read_model(directory).architecture.model_dump_json())
     bundle.tokenizer = content.decode("utf-8", "replace")
     read_or_refuse_bundle(bundle.SerializeToString())
+
+
+@fuzz
+@given(data=st.data())
+def test_a_tokenizers_settings_are_read_or_refused(
+    files: Files, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    directory = tmp_path_factory.mktemp("settings")
+    tokenizer = json.loads(files["tokenizer.json"]) | {"normalizer": {"type": "BertNormalizer"}}
+    (directory / "tokenizer.json").write_text(json.dumps(data.draw(st.just(tokenizer) | altered(tokenizer))))
+    sound = json.dumps(SETTINGS).encode()
+    (directory / "tokenizer_config.json").write_bytes(
+        data.draw(damaged(sound) | altered(SETTINGS).map(lambda found: json.dumps(found).encode()))
+    )
+    try:
+        read_tokenizer(directory)
+    except UserError as error:
+        assert str(directory) in str(error) and str(error).isprintable()
+
+
+SETTINGS: dict[str, Any] = {
+    "tokenizer_class": "BertTokenizer", "do_lower_case": True, "strip_accents": None, "tokenize_chinese_chars": True,
+    "added_tokens_decoder": {"2": {"content": "[CLS]", "special": True}},
+}  # fmt: skip
 
 
 @fuzz
@@ -204,27 +236,43 @@ def test_a_bundle_is_read_or_refused(content: bytes) -> None:
     read_or_refuse_bundle(content)
 
 
+@fuzz
+@given(data=st.data())
+def test_a_bundle_with_other_parts_is_read_or_refused(files: Files, data: st.DataObject) -> None:
+    sound = pb.Bundle.FromString(prepare_offer(files.with_other("", b""), without_headroom=True).bundle)
+    architecture = json.loads(sound.architecture) | {"embedding": "public"}
+    table = save({"word": np.zeros((architecture["vocabulary"], architecture["embedding_size"]), np.float32)})
+    certificate = Certificate(headroom_bits=3).model_dump()
+    bundle = pb.Bundle(
+        architecture=json.dumps(data.draw(st.just(architecture) | altered(architecture))),
+        tokenizer=sound.tokenizer,
+        word_table=data.draw(st.just(table) | damaged(table)),
+        certificate=json.dumps(data.draw(st.just(certificate) | altered(certificate))),
+    )
+    read_or_refuse_bundle(bundle.SerializeToString())
+
+
 def read_or_refuse_bundle(content: bytes) -> None:
     try:
-        read_bundle(content)
+        architecture, _, table, _ = read_bundle(content)
     except UserError as error:
-        assert "bundle" in str(error)
+        assert "bundle" in str(error) and str(error).isprintable()
+    else:
+        assert all(name.isprintable() for name in architecture.label_names)
+        if architecture.embedding == "public":
+            assert table is not None and table.shape == (architecture.vocabulary, architecture.embedding_size)
 
 
 # --- messages ---
 
 ALICE = Role("lab", "data-owner", name="alice")
-FUNCTIONS = LayerFunctions(attention="2quad-freediv", activation="quad")
-ARCHITECTURE = Architecture(
-    vocabulary=20, embedding_size=8, hidden=8, layers=1, heads=2, intermediate=16, positions=40,
-    label_names=("a", "b"), functions=(FUNCTIONS,),
-)  # fmt: skip
+ARCHITECTURE = architecture(layers=1, vocabulary=20, hidden=8, positions=40)
 AGREEMENT = Agreement(cluster="lab", max_batch=4)
 LIMITS = Limits(waiting_bytes=1 << 20)
 DESCRIPTIONS = st.builds(
     pb.ShareDescription,
     stage=st.sampled_from(["", "embedding", "../x"]),
-    name=st.sampled_from(["one_hot", "mask_over_length", "x", "../../etc/passwd"]),
+    name=st.sampled_from(["pieces", "one_hot", "mask_over_length", "../../etc/passwd"]),
     meta=st.binary(max_size=40),
     chunk_bytes=st.lists(st.integers(0, 2**64 - 1) | st.integers(0, 9000), max_size=4),
 )
@@ -253,7 +301,7 @@ def test_messages_are_parsed_or_refused(content: bytes) -> None:
 @fuzz
 @given(HEADERS)
 def test_a_request_is_admitted_within_its_bounds_or_refused(header: pb.InferHeader) -> None:
-    inbox = Inbox(AGREEMENT, LIMITS)
+    inbox = Inbox(AGREEMENT, LIMITS, 1)
     try:
         request = inbox.admit(ALICE, header, "0" * 32, ARCHITECTURE)
     except Refused as error:
@@ -277,31 +325,68 @@ def test_a_parameter_is_taken_or_refused(messages: list[pb.LoadMessage], shape: 
 
     async def take() -> None:
         found = await incoming_parameter(Incoming(read), "embedding", "one_hot", shape)
-        found.check(shape, settings_of(AGREEMENT))
+        found.check(shape, AGREEMENT.settings)
 
     with pytest.raises((BadTransfer, ValueError)):
         asyncio.run(take())
 
 
+SPUS = Share.from_spu(
+    spu.Io(3, AGREEMENT.settings.runtime_config()).make_shares(np.ones((2, 3)), spu.Visibility.VIS_SECRET)[0]
+)
 METAS = st.one_of(
     st.binary(max_size=60),
+    st.builds(  # parts in SPU's own form, with which an owner has nothing to do
+        lambda parts, own, kind: json.dumps(
+            {"storage_type": kind, "shape": [2, 3], "parts": parts, "spu": own}
+        ).encode(),
+        st.lists(st.sampled_from(["spu", "seed", "words"]), max_size=3),
+        st.sampled_from(["", "00", json.loads(SPUS.meta)["spu"]]) | st.binary(max_size=30).map(bytes.hex),
+        st.sampled_from(["aby3.AShr<FM64>", "aby3.AShr<FM128>", ""]),
+    ),
+    altered(json.loads(SPUS.meta)).map(lambda d: json.dumps(d).encode()),
     altered(json.loads(share(np.ones((2, 3)))[0].meta)).map(lambda d: json.dumps(d).encode()),
     damaged(share(np.ones((2, 3)))[2].meta),
 )
 
 
 @fuzz
-@given(METAS, st.lists(st.binary(max_size=60) | st.just(bytes(48)) | st.just(bytes(16)), max_size=3))
+@example(b'{"storage_type": "aby3.AShr<FM64>", "shape": [2, 3], "parts": ["spu", "spu"]}', [bytes(48), bytes(48)])
+@given(METAS, st.lists(st.binary(max_size=60) | st.sampled_from([bytes(48), bytes(16), *SPUS.chunks]), max_size=3))
 def test_a_share_that_passes_has_the_words_that_its_shape_says(meta: bytes, chunks: list[bytes]) -> None:
     part = Share(meta, tuple(chunks))
     try:
-        part.check((2, 3), settings_of(AGREEMENT))
+        part.check((2, 3), AGREEMENT.settings)
     except ValueError:
         with pytest.raises(Refused):
-            check_inputs({"x": part}, {"x": (2, 3)}, settings_of(AGREEMENT))
+            check_inputs({"x": part}, {"x": (2, 3)}, AGREEMENT.settings)
         return
     assert [word.shape for word in part.words()] == [(2, 3)] * 2
     part.to_spu()
+
+
+WIDE = ProtocolSettings(field="FM128")
+WIDES = share(np.ones((2, 3)), WIDE)[0]
+
+
+@fuzz
+@example(WIDES.meta, list(WIDES.chunks))
+@given(
+    st.just(WIDES.meta) | damaged(WIDES.meta) | altered(json.loads(WIDES.meta)).map(lambda d: json.dumps(d).encode()),
+    st.lists(st.just(WIDES.chunks[0]) | damaged(WIDES.chunks[0]), min_size=1, max_size=2),
+)
+def test_what_reaches_spus_parser_is_as_spu_writes_it(meta: bytes, chunks: list[bytes]) -> None:
+    """In the wider ring shares keep SPU's own form: of the description every byte, of the content how it is framed."""
+    part = Share(meta, tuple(chunks))
+    try:
+        part.check((2, 3), WIDE)
+    except ValueError as error:
+        assert "\n" not in str(error)
+        return
+    held = part.to_spu()
+    assert held.meta == WIDES.to_spu().meta
+    assert [len(chunk) for chunk in held.share_chunks] == [len(WIDES.chunks[0])]
+    assert held.share_chunks[0][:6] == WIDES.chunks[0][:6]
 
 
 # --- the log in which SPU counts ---

@@ -15,13 +15,13 @@ import numpy as np
 import psutil
 import pytest
 from deployment.conftest import Cluster
-from deployment.tiny import SENTENCES
+from freediv.cluster.configuration import read_party_config
+from freediv.cluster.identity import read_identity
+from freediv.deploy.local import LocalDeployment
 from freediv.errors import UserError
-from freediv.local import LocalDeployment
-from freediv.roles.config import read_party_config
-from freediv.roles.identity import read_identity
-from freediv.roles.model_owner import prepare_offer
-from freediv.transformer import read_model
+from freediv.model import read_model
+from freediv.owners.model_owner import prepare_offer
+from tiny import SENTENCES
 from tokenizers import Tokenizer
 
 IN_A_ROW = 6

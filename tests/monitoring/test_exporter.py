@@ -15,10 +15,12 @@ import urllib.request
 from collections import Counter
 
 import pytest
+from freediv.cluster.identity import Role
+from freediv.cluster.ports import free_ports
 from freediv.errors import UserError
+from freediv.model import LayerFunctions
 from freediv.monitoring.exporter import BuildInfo, Ledger, PartyStatus, serve_metrics
-from freediv.secure.records import StageRecord
-from freediv.transformer import LayerFunctions
+from freediv.mpc.records import StageRecord
 from prometheus_client.parser import text_string_to_metric_families
 
 BUILD = BuildInfo("0.9.5", "ABY3", "FM64", "2quad-freediv", "quad")
@@ -83,6 +85,7 @@ def test_a_fresh_party_shows_every_metric_but_no_others():
     assert set(names) == {
         "freediv_requests_total",
         "freediv_turned_away_total",
+        "freediv_unsound_requests_of_one_owner",
         "freediv_request_seconds_bucket",
         "freediv_request_seconds_count",
         "freediv_request_seconds_sum",
@@ -110,11 +113,14 @@ def test_who_waits_and_who_is_turned_away_is_counted_without_a_name():
     ledger = Ledger()
     for limit in ("places", "rate", "rate"):
         ledger.turned_away(limit)
+    for name in ("alice", "mallory", "mallory"):
+        ledger.unsound(Role("lab", "data-owner", name=name))
     with serve_metrics(ledger, lambda: now, host="127.0.0.1", port=0) as port:
         seen = scrape(port)
     assert seen["freediv_waiting_requests"] == {(): 7}
     assert seen["freediv_waiting_requests_limit"] == {(): 32}
     assert seen["freediv_least_budget_left_ratio"] == {(): 0.25}
+    assert seen["freediv_unsound_requests_of_one_owner"] == {(): 2}
     assert seen["freediv_turned_away_total"] == {
         labelled(limit="places"): 1,
         labelled(limit="bytes"): 0,
@@ -195,6 +201,24 @@ def test_metrics_answer_on_the_configured_address_alone_and_end_with_the_party()
         socket.create_connection(("127.0.0.2", port), timeout=5)
 
 
+@pytest.mark.parametrize("host", ["::", "0.0.0.0"])
+def test_metrics_on_every_address_answer_on_those_of_both_families(host):
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("needs IPv6")
+    with serve_metrics(Ledger(), status, host=host, port=0) as port:
+        for address in ("127.0.0.1", "[::1]"):
+            with urllib.request.urlopen(f"http://{address}:{port}/metrics", timeout=30) as answer:
+                assert b"freediv_link_up" in answer.read()
+
+
+def test_metrics_on_every_address_answer_where_there_is_no_ipv6(monkeypatch):
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    with serve_metrics(Ledger(), status, host="::", port=0) as port:
+        assert scrape(port)["freediv_link_up"] == {(): 1}
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("::1", port), timeout=5)
+
+
 def test_a_real_prometheus_scrapes_a_party(tmp_path, make_run):
     prometheus = shutil.which("prometheus")
     if prometheus is None:
@@ -203,9 +227,7 @@ def test_a_real_prometheus_scrapes_a_party(tmp_path, make_run):
     stages = make_run().requests[0].parties[0].stages
     for record in stages:
         ledger.stage_finished(record)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        web = f"127.0.0.1:{free.getsockname()[1]}"
+    web = f"127.0.0.1:{free_ports(1)[0]}"
     with serve_metrics(ledger, status, host="127.0.0.1", port=0) as port:
         config = tmp_path / "prometheus.yml"
         jobs = [{"job_name": "freediv", "scrape_interval": "200ms", "scrape_timeout": "200ms",

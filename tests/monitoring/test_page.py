@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from freediv.cli import main
+from freediv.files import replace_file
 from freediv.monitoring.costs import RunCost, cost_rows, party_figures, total
-from freediv.monitoring.report import Sentence, render_report, write_report
+from freediv.monitoring.report import Sentence, render_report
 from freediv.monitoring.units import in_bytes, in_count, in_seconds
 
 SECRET = "an unforgettable <b>picture</b> & nothing else"
@@ -21,7 +22,7 @@ SECRET = "an unforgettable <b>picture</b> & nothing else"
 @pytest.fixture
 def page(tmp_path, make_run) -> Path:
     path = tmp_path / "page.html"
-    write_report(path, make_run(requests=2))
+    replace_file(path, render_report(make_run(requests=2)))
     return path
 
 
@@ -96,7 +97,7 @@ def test_bars_are_as_long_as_the_records_say(browser, page, make_run):
 @pytest.mark.parametrize("width", [1280, 360])
 def test_charts_are_seen_whole(browser, tmp_path, make_run, width, layers):
     path = tmp_path / "page.html"
-    write_report(path, make_run(layers=layers))
+    replace_file(path, render_report(make_run(layers=layers)))
     browser.open(path, width=width)
     assert browser.evaluate("document.documentElement.scrollWidth") <= width
     charts = browser.evaluate("""[...document.querySelectorAll("svg.chart")].map(svg => {
@@ -151,7 +152,7 @@ def test_charts_speak_to_a_screen_reader(browser, page):
 def test_page_holds_a_sentence_only_if_it_is_passed(browser, tmp_path, make_run):
     assert "picture" not in render_report(make_run())
     path = tmp_path / "page.html"
-    write_report(path, make_run(), [Sentence(SECRET, "positive")])
+    replace_file(path, render_report(make_run(), [Sentence(SECRET, "positive")]))
     browser.open(path)
     assert [SECRET, "positive"] in cells(browser, "h2#sentences + p + div tbody tr")
 
@@ -252,3 +253,12 @@ def test_a_page_that_cannot_be_written_leaves_nothing_behind(freediv, tmp_path, 
     assert result.returncode == 2
     assert "cannot be written" in result.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["page.html", "records.json"]
+
+
+def test_report_command_does_not_write_over_its_records(freediv, tmp_path, make_run):
+    saved = save(tmp_path / "records.json", make_run())
+    before = saved.read_text()
+    result = freediv("report", saved, "-o", saved)
+    assert result.returncode == 2
+    assert "named twice" in result.stderr
+    assert saved.read_text() == before

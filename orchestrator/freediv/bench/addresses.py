@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TypeAlias
 
-from ..roles.ports import free_ports
+from ..cluster.ports import free_ports
 
 Peers: TypeAlias = tuple[tuple[str, str], ...]
 """(id, "host:port") by rank."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from io import BytesIO
 
 import matplotlib
 
-from ..conversion.accuracy import Accuracy
+from ..conversion.measures.evaluation import Estimate
+from ..files import NewFile
 from .measure import Measurement
 
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 _PANELS = (
     ("seconds", 1.0, "seconds"),
@@ -22,8 +24,20 @@ _PANELS = (
 _OURS, _OTHERS = "#0b6e4f", "#8d99ae"
 
 
-def bars(measurements: Sequence[Measurement], title: str, path: Path) -> None:
-    """Seconds, bytes and messages of every variant, one panel each; SVG or PNG by the path's suffix."""
+def save(figure: Figure, picture: NewFile) -> None:
+    """Write a figure to its file, and forget it.
+
+    Raises:
+        WriteError: the disk does not take it.
+    """
+    content = BytesIO()
+    figure.savefig(content, format=picture.path.suffix[1:].lower())
+    plt.close(figure)
+    picture.write(content.getvalue())
+
+
+def bars(measurements: Sequence[Measurement], title: str, picture: NewFile) -> None:
+    """Seconds, bytes and messages of every variant, one panel each; SVG or PNG by the file's suffix."""
     figure, panels = plt.subplots(1, 3, figsize=(13, 0.45 * len(measurements) + 1.6), sharey=True, layout="constrained")
     names = [m.variant for m in measurements]
     colours = [_OURS if name.startswith("ours") else _OTHERS for name in names]
@@ -36,24 +50,22 @@ def bars(measurements: Sequence[Measurement], title: str, path: Path) -> None:
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()
     figure.suptitle(title)
-    figure.savefig(path)
-    plt.close(figure)
+    save(figure, picture)
 
 
-def points(measurements: Sequence[Measurement], accuracies: Mapping[str, Accuracy], path: Path) -> None:
-    """Accuracy, with its 95 % interval, over bytes, messages and seconds; SVG or PNG by the path's suffix."""
+def points(measurements: Sequence[Measurement], accuracies: Mapping[str, Estimate], picture: NewFile) -> None:
+    """Accuracy, with its 95 % interval, over bytes, messages and seconds; SVG or PNG by the file's suffix."""
     figure, panels = plt.subplots(1, 3, figsize=(13, 4.2), sharey=True, layout="constrained")
     for panel, (field, unit, label) in zip(panels, _PANELS, strict=True):
         for number, m in enumerate(measurements):
             own, x = accuracies[m.variant], getattr(m, field) / unit
-            interval = [[100 * (own.accuracy - own.low)], [100 * (own.high - own.accuracy)]]
+            interval = [[100 * (own.value - own.low)], [100 * (own.high - own.value)]]
             panel.errorbar(
-                [x], [100 * own.accuracy], yerr=interval, fmt="o", capsize=4, color=f"C{number}", label=m.variant
+                [x], [100 * own.value], yerr=interval, fmt="o", capsize=4, color=f"C{number}", label=m.variant
             )
         panel.set_xlabel(label)
         panel.set_xlim(left=0)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("accuracy, %")
     panels[-1].legend(frameon=False)
-    figure.savefig(path)
-    plt.close(figure)
+    save(figure, picture)

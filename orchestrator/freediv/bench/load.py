@@ -13,10 +13,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ..cluster.configuration import OwnerConfig, PartyConfig, read_owner_config
 from ..errors import UserError
-from ..roles.config import OwnerConfig, read_owner_config
-from ..roles.data_owner import Answers, DataOwner, Prediction, connect
-from ..roles.status import PartyStatus, ask_parties
+from ..model.answers import Prediction
+from ..owners.data_owner import Answers, DataOwner, connected
+from ..wire.status import PartyStatus, ask_parties
 
 _SAMPLE_S = 2.0
 _LOGIT_TOLERANCE = 0.02
@@ -110,6 +111,7 @@ async def run_load(
     seconds: float | None,
     sentences: int,
     length: int | None,
+    operator: PartyConfig | None = None,
     on_progress: Callable[[str, float], None] = lambda step, fraction: None,
 ) -> Load:
     """Have data owners ask one request after another, all at the same time.
@@ -122,6 +124,7 @@ async def run_load(
         seconds: after which nobody begins another request; None: after `requests`.
         sentences: of a request.
         length: bucket that its sentences are made to fill, in word pieces; None: the one nearest to 32.
+        operator: a party's, to whom alone the parties tell their memory; None: it is not noted.
         on_progress: told what is done, and the fraction that is over.
 
     Raises:
@@ -129,7 +132,9 @@ async def run_load(
     """
     configs = [read_owner_config(folder) for folder in folders]
     async with contextlib.AsyncExitStack() as stack:
-        clients = [await stack.enter_async_context(connect(configs[number % len(configs)])) for number in range(owners)]
+        clients = [
+            await stack.enter_async_context(connected(configs[number % len(configs)])) for number in range(owners)
+        ]
         texts, length = await _filling(texts, clients[0], configs[0], length)
         asked = [tuple(texts[(start + i) % len(texts)] for i in range(sentences)) for start in range(len(texts))]
         load = Load(owners, min(owners, len(configs)), length)
@@ -137,13 +142,15 @@ async def run_load(
         alone = [(await clients[0].classify(request)).predictions for request in asked]
         await asyncio.gather(*(client.model() for client in clients))
         test = _Test(load, list(zip(asked, alone, strict=True)), requests, seconds, on_progress)
-        sampling = asyncio.ensure_future(test.sample(configs[0]))
+        sampling = asyncio.ensure_future(test.sample(operator)) if operator is not None else None
         try:
             await asyncio.gather(*(test.ask(number, client) for number, client in enumerate(clients)))
         finally:
             load.seconds = test.elapsed()
-            sampling.cancel()
-        load.memory.append(await _memory(configs[0], test.elapsed()))
+            if sampling is not None:
+                sampling.cancel()
+        if operator is not None:
+            load.memory.append(await _memory(operator, test.elapsed()))
     return load
 
 
@@ -182,7 +189,7 @@ class _Test:
                 self._count(answers, alone, began)
             self._tell()
 
-    async def sample(self, config: OwnerConfig) -> None:
+    async def sample(self, config: PartyConfig) -> None:
         """Note the parties' memory now and then."""
         while True:
             self._load.memory.append(await _memory(config, self.elapsed()))
@@ -209,7 +216,7 @@ def _alike(one: Prediction, other: Prediction) -> bool:
     return bool(np.abs(np.subtract(one.logits, other.logits)).max() <= _LOGIT_TOLERANCE)
 
 
-async def _memory(config: OwnerConfig, at: float) -> Memory:
+async def _memory(config: PartyConfig, at: float) -> Memory:
     states: list[PartyStatus] = await ask_parties(config)
     return Memory(at, tuple(state.memory_bytes for state in states))
 

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 
-from ..secure.records import StageRecord
-from ..secure.shares import Share, share
-from ..secure.store import write_share
-from ..secure.worker import RunResult, Worker, WorkerConfig
-from ..transformer import Architecture, fold, initial_parameters, prepare_inputs
+from ..model import Architecture, initial_parameters, parameter_shapes
+from ..mpc.records import Cost, StageRecord
+from ..mpc.sharing.settings import TRUSTED_FIRST_PARTY, Protocol, ProtocolSettings, fewest_parties
+from ..mpc.sharing.shares import Share
+from ..mpc.worker.together import Together
+from ..mpc.worker.worker import SECRET_BYTES, WorkerConfig
 from .addresses import Link, loopback
 from .variants import Variant
-
-Result = TypeVar("Result")
-WORLD_SIZES = {"ABY3": 3, "SEMI2K": 2}
 
 
 @dataclass(frozen=True)
@@ -33,20 +31,16 @@ class Setting:
     architecture: Architecture
     length: int
     batch: int
-    protocol: str = "ABY3"
+    protocol: Protocol = "ABY3"
     threads: int = 1
     part: Literal["model", "layer", "embedding"] = "model"
     """What is counted: everything, the encoder's layers (per layer), or the embedding; the rest runs all the same."""
 
     @property
-    def beaver(self) -> str | None:
+    def settings(self) -> ProtocolSettings:
         """SEMI2K's multiplication triples come from a party of the run itself: fit for measuring, not for secrets."""
-        return "trusted-first-party" if self.protocol == "SEMI2K" else None
-
-    @property
-    def world_size(self) -> int:
-        """Number of parties."""
-        return WORLD_SIZES[self.protocol]
+        beaver = TRUSTED_FIRST_PARTY if self.protocol == "SEMI2K" else None
+        return ProtocolSettings(self.protocol, parties=fewest_parties(self.protocol), beaver=beaver)
 
 
 @dataclass(frozen=True)
@@ -155,7 +149,7 @@ def measure(
         running = []
         for variant in variants:
             advance(f"{variant.name}: sharing weights")
-            running.append(stack.enter_context(_parties(setting, variant, link)))
+            running.append(stack.enter_context(_running(setting, variant, link)))
         counted: dict[str, list[Run]] = {variant.name: [] for variant in variants}
         for repeat in range(repeats + 1):
             for variant, parties in zip(variants, running, strict=True):
@@ -175,46 +169,40 @@ def measure(
         ]
 
 
-class _Parties:
-    """The workers of one variant, driven together."""
+@dataclass(frozen=True)
+class _Running:
+    """The workers of one variant, and what they are asked; bytes as in `Measurement`."""
 
-    def __init__(
-        self, setting: Setting, workers: Sequence[Worker], inputs: Sequence[dict[str, Share]], share_bytes: int
-    ) -> None:
-        self._setting, self._workers, self._inputs = setting, workers, inputs
-        self.share_bytes = share_bytes
-        self.request_bytes = sum(part.nbytes for own in inputs for part in own.values())
+    setting: Setting
+    together: Together
+    inputs: list[dict[str, Share]]
+    share_bytes: int
+
+    @property
+    def request_bytes(self) -> int:
+        return sum(part.nbytes for own in self.inputs for part in own.values())
 
     @property
     def peak_memory_bytes(self) -> tuple[int, ...]:
-        """Peak resident memory of each party's worker."""
-        return tuple(worker.peak_memory_bytes or 0 for worker in self._workers)
-
-    def each(self, call: Callable[[int, Worker], Result]) -> list[Result]:
-        """Call every worker at once; they wait for each other."""
-        with ThreadPoolExecutor(len(self._workers)) as pool:
-            return list(pool.map(call, range(len(self._workers)), self._workers))
+        return tuple(worker.peak_memory_bytes or 0 for worker in self.together.workers)
 
     def run(self) -> Run:
         """One request."""
-        request, s = secrets.token_hex(8), self._setting
-        results = self.each(
-            lambda rank, worker: worker.run(request, s.batch, s.length, self._inputs[rank], lambda record: None)
-        )
-        return _counted(results, s)
+        s = self.setting
+        return _counted([result.cost for result in self.together.run(self.inputs, s.batch, s.length)], s)
 
 
-def _counted(results: Sequence[RunResult], setting: Setting) -> Run:
-    kept = [[record for record in result.records if _counts(record, setting)] for result in results]
-    encoder = [record for result in results for record in result.records if record.layer is not None]
-    shared_by = len(results) * max(1, setting.architecture.layers)
+def _counted(costs: Sequence[Cost], setting: Setting) -> Run:
+    kept = [[record for record in cost.stages if _counts(record, setting)] for cost in costs]
+    encoder = [record for cost in costs for record in cost.stages if record.layer is not None]
+    shared_by = len(costs) * max(1, setting.architecture.layers)
     layers = max(1, setting.architecture.layers) if setting.part == "layer" else 1
     return Run(
         seconds=max(sum(record.seconds for record in records) for records in kept) / layers,
         sent_bytes=tuple(sum(record.sent_bytes for record in records) // layers for records in kept),
         messages=tuple(sum(record.sent_messages for record in records) // layers for records in kept),
-        link_bytes=tuple(result.link_sent_bytes for result in results),
-        wire_bytes=tuple(result.wire_sent_bytes for result in results),
+        link_bytes=tuple(cost.link.sent_bytes for cost in costs),
+        wire_bytes=tuple(cost.wire_sent_bytes or 0 for cost in costs),
         layer_bytes=sum(record.sent_bytes for record in encoder) / shared_by,
         layer_messages=sum(record.sent_messages for record in encoder) / shared_by,
     )
@@ -227,55 +215,33 @@ def _counts(record: StageRecord, setting: Setting) -> bool:
 
 
 @contextmanager
-def _parties(setting: Setting, variant: Variant, link: Link) -> Iterator[_Parties]:
-    architecture = variant.apply(setting.architecture)
-    with tempfile.TemporaryDirectory(prefix="freediv-bench-") as name, ExitStack() as stack:
-        stores = [Path(name) / f"party-{rank}" for rank in range(setting.world_size)]
-        share_bytes = _share_weights(architecture, stores, setting)
-        random = np.random.default_rng(0)
-        token_ids = random.integers(0, architecture.vocabulary, (setting.batch, setting.length))
-        table = random.normal(0, 1, (architecture.vocabulary, architecture.embedding_size)).astype(np.float32)
-        inputs: list[dict[str, Share]] = [{} for _ in stores]
-        for key, array in prepare_inputs(architecture, token_ids, np.ones(token_ids.shape), table=table).items():
-            for own, part in zip(inputs, _shared(array, setting), strict=True):
-                own[key] = part
-        peers = stack.enter_context(link(setting.world_size))
-        workers = []
-        for rank in range(setting.world_size):
-            config = WorkerConfig(
-                rank=rank, peers=peers[rank], threads=setting.threads, products=variant.products, lanes=variant.lanes,
-                recv_timeout_s=600.0, protocol=setting.protocol, beaver=setting.beaver,
-            )  # fmt: skip
-            worker = Worker(config)
-            stack.callback(worker.close)
-            worker.start()
-            workers.append(worker)
-        parties = _Parties(setting, workers, inputs, share_bytes)
-        parties.each(lambda rank, worker: worker.connect())
-        model_id = secrets.token_hex(8)
-        parties.each(
-            lambda rank, worker: worker.load(
-                architecture, "logits", weights=stores[rank], model_id=model_id, on_progress=lambda done, total: None
+def _running(setting: Setting, variant: Variant, link: Link) -> Iterator[_Running]:
+    architecture, secret = variant.apply(setting.architecture), secrets.token_bytes(SECRET_BYTES)
+    with tempfile.TemporaryDirectory(prefix="freediv-bench-") as name, link(setting.settings.parties) as peers:
+        configs = [
+            WorkerConfig(
+                rank=rank, peers=own, secret=secret, threads=setting.threads, products=variant.products,
+                lookup=variant.lookup,
+                lanes=variant.lanes, recv_timeout_s=600.0, settings=setting.settings,
             )
-        )
-        yield parties
+            for rank, own in enumerate(peers)
+        ]  # fmt: skip
+        with Together(configs) as together:
+            together.join().load(Path(name), architecture, _random_weights(architecture))
+            random = np.random.default_rng(0)
+            token_ids = random.integers(0, architecture.vocabulary, (setting.batch, setting.length))
+            table = random.normal(0, 1, (architecture.vocabulary, architecture.embedding_size)).astype(np.float32)
+            inputs = together.inputs(token_ids, np.ones(token_ids.shape), table)
+            shapes = parameter_shapes(architecture, folded=True)
+            words = sum(math.prod(shape) for own in shapes.values() for shape in own.values())
+            yield _Running(setting, together, inputs, words * 8 * (2 if setting.settings.name == "ABY3" else 1))
 
 
-def _shared(array: np.ndarray, setting: Setting) -> list[Share]:
-    return share(array, protocol=setting.protocol, world_size=setting.world_size, beaver=setting.beaver)
-
-
-def _share_weights(architecture: Architecture, stores: Sequence[Path], setting: Setting) -> int:
-    """Random weights, scaled so that activations stay near one whatever the sizes; bytes that each party holds."""
+def _random_weights(architecture: Architecture) -> dict[str, dict[str, np.ndarray]]:
+    """Scaled so that activations stay near one whatever the sizes."""
     parameters = initial_parameters(architecture, scale=1.0)
     for own in parameters.values():
         for name, value in own.items():
             if value.ndim == 2 and name not in ("word", "position", "token_type"):
                 own[name] = value / np.sqrt(value.shape[0])
-    held = 0
-    for stage, folded in fold(architecture, parameters).items():
-        for name, weight in folded.items():
-            for store, part in zip(stores, _shared(np.asarray(weight), setting), strict=True):
-                write_share(store, stage, name, part)
-            held += int(np.size(weight)) * 8 * (2 if len(stores) == 3 else 1)
-    return held
+    return parameters

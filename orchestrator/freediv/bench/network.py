@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from ..roles.ports import free_ports
+from ..cluster.ports import free_ports
 from .addresses import Link, Peers
 
 _CHUNK = 1 << 16
@@ -66,7 +66,7 @@ def shaped(network: Network) -> Link:
             views.append(tuple(view))
         configuration = json.dumps({"network": asdict(network), "routes": routes})
         command = [sys.executable, "-m", "freediv.bench.network"]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as relay:
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8") as relay:
             try:
                 assert relay.stdin is not None
                 assert relay.stdout is not None

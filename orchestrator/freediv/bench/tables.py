@@ -7,9 +7,9 @@ from typing import Literal
 
 from rich.table import Table
 
-from ..conversion.accuracy import Accuracy
-from ..conversion.card import Section
-from ..conversion.card import table as markdown
+from ..conversion.cards.card import Section
+from ..conversion.cards.card import table as markdown
+from ..conversion.measures.evaluation import Estimate
 from .measure import Measurement
 from .network import Network
 
@@ -69,12 +69,12 @@ def shaped(free: Sequence[Measurement], measured: Sequence[Measurement], network
     return table
 
 
-def accuracy_beside_cost(measurements: Sequence[Measurement], accuracies: Mapping[str, Accuracy]) -> Table:
+def accuracy_beside_cost(measurements: Sequence[Measurement], accuracies: Mapping[str, Estimate]) -> Table:
     """Models, the most accurate first; a star: no other is as accurate and sends as few bytes and messages."""
     table = _table("accuracies by the models' cards", "accuracy, 95 %", "MB", "messages", "seconds", "")
-    for m in sorted(measurements, key=lambda m: -accuracies[m.variant].accuracy):
+    for m in sorted(measurements, key=lambda m: -accuracies[m.variant].value):
         beaten = any(
-            accuracies[o.variant].accuracy >= accuracies[m.variant].accuracy
+            accuracies[o.variant].value >= accuracies[m.variant].value
             and (o.sent_bytes, o.messages) != (m.sent_bytes, m.messages)
             and o.sent_bytes <= m.sent_bytes
             and o.messages <= m.messages

@@ -1,6 +1,6 @@
 """What is compared: peers' functions as they would run them, the paper's, ours, and the floor; embeddings; models.
 
-The sources of the formulas stand with the functions, in `transformer.attention` and `transformer.activation`. Every
+The sources of the formulas stand with the functions, in `model.functions`. Every
 variant is compiled with the denominator option, and folded alike: scales into weights, and what centres a norm's rows
 too, which in SPU costs two messages a layer more than its own mean.
 """
@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from ..errors import UserError
-from ..transformer import Architecture, LayerFunctions
-
-Products = Literal["spu", "spu-blocks", "shares"]
+from ..model import Architecture, LayerFunctions
+from ..mpc.sharing.settings import Lookup, Products
 
 
 @dataclass(frozen=True)
@@ -29,15 +28,22 @@ class Variant:
         about: who stands for it.
         fields: fields of the architecture that are replaced, such as its sizes.
         lanes: parts that a batch is computed in side by side.
+        in_shares: whether one-hots or rows are shared in any case, and no keys.
     """
 
     name: str
     functions: LayerFunctions | None
-    pooler: Literal["tanh", "identity"]
+    pooler: str
     products: Products
     about: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     lanes: int = 1
+    in_shares: bool = False
+
+    @property
+    def lookup(self) -> Lookup:
+        """How word pieces get to the parties: as keys where products run on shares, as clusters have it."""
+        return "points" if self.products == "shares" and not self.in_shares else "rows"
 
     def apply(self, architecture: Architecture) -> Architecture:
         """An architecture with this variant's functions and fields."""
@@ -89,20 +95,26 @@ VARIANTS: dict[str, Variant] = {
 
 
 def embeddings(factorised_to: int, cut_to: int) -> list[Variant]:
-    """Ways to look words up: a secret table in SPU, on shares, factorised, with fewer words as well; a public table."""
+    """Ways to look words up: a secret table in SPU, on shares, by keys, factorised, with fewer words as well; a public
+    table.
+    """
 
-    def variant(name: str, about: str, products: Products = "shares", **fields: int | str) -> Variant:
-        return Variant(name, None, "identity", products, about, fields)
+    def variant(
+        name: str, about: str, products: Products = "shares", *, in_shares: bool = False, **fields: int | str
+    ) -> Variant:
+        return Variant(name, None, "identity", products, about, fields, in_shares=in_shares)
 
     return [
         variant("secret, in SPU", "one-hot rows times the table", "spu"),
-        variant("secret", "the same on shares"),
+        variant("secret, one-hots", "the same on shares", in_shares=True),
+        variant("secret", "keys of point functions, checked"),
         variant(f"secret, {factorised_to} wide", "table and projection", embedding_size=factorised_to),
         variant(
             f"secret, {factorised_to} wide, {cut_to} words", "of a published token list",
             embedding_size=factorised_to, vocabulary=cut_to,
         ),
-        variant("public", "the data owner looks up", embedding="public"),
+        variant("public, rows", "the data owner looks up", in_shares=True, embedding="public"),
+        variant("public", "keys for one pair, checked", embedding="public"),
     ]  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Faults, injected into a deployment on this machine while it is asked, and what its clients saw of them."""
 
 from .faults import FAULTS, Fault, faults_named
-from .records import Attempt, Injection, Row
+from .outcomes import Attempt, Injection, Row
 from .rehearsal import Rehearsal
 from .scene import Scene
 

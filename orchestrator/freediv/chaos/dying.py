@@ -6,6 +6,7 @@ Sentences come on standard input, a line each.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -44,7 +45,7 @@ def die_in_request(folder: Path, sentences: Sequence[str]) -> None:
 def _have_die(arguments: list[str], lines: Sequence[str]) -> None:
     command = [sys.executable, "-m", __name__, *arguments]
     done = subprocess.run(
-        command, input="\n".join(lines), capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        command, input="\n".join(lines), capture_output=True, encoding="utf-8", timeout=_TIMEOUT_S, check=False
     )
     if done.returncode != -signal.SIGKILL:
         said = done.stderr.strip().splitlines() or ["nothing"]
@@ -60,16 +61,15 @@ def main() -> None:
     """Be that owner."""
     what, folder = sys.argv[1], Path(sys.argv[2])
     if what == "upload":
-        from ..roles.model_owner import load
+        from ..cluster.configuration import read_owner_config
+        from ..owners.model_owner import load_offer
+        from .offer import owners_offer
 
-        load(
-            folder,
-            sys.argv[3],
-            without_headroom=True,
-            on_progress=lambda _, part: _die(_ON_THE_WAY_S) if part > _PART else None,
-        )
+        config = read_owner_config(folder)
+        offer = owners_offer(config, sys.argv[3])
+        asyncio.run(load_offer(config, offer, lambda _, part: _die(_ON_THE_WAY_S) if part > _PART else None))
     else:
-        from ..roles.data_owner import infer
+        from ..owners.data_owner import infer
 
         lines = sys.stdin.read().splitlines()
         infer(folder, lines, on_progress=lambda progress: _die() if progress.done > 0 else None)

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from . import network
+from . import cut as network
 from .dying import die_in_request, die_in_upload
+from .outcomes import Attempt
 from .prometheus import Prometheus
-from .records import Attempt
 from .scene import Scene, wait_for
 from .traffic import Traffic
 
 _TRIES = 5
 _NOTICED_S = 300.0
+_FALSIFIED = 8
+"""Requests that a party that deviates has a part in."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +67,14 @@ class Fault:
         what: for people.
         cause: does it once.
         impossible: why it cannot be done here; empty where it can.
+        falsifies: whether answers become wrong by it, and nobody can tell; it is injected only where it is named.
     """
 
     name: str
     what: str
     cause: Callable[[Stage], Caused]
     impossible: Callable[[Stage], str] = lambda stage: ""
+    falsifies: bool = False
 
 
 def _kill_worker(stage: Stage) -> Caused:
@@ -117,9 +121,11 @@ def _stop_party(stage: Stage) -> Caused:
 
 
 def _cut(stage: Stage) -> Caused:
-    """No packet of a party's worker reaches the next one's, until a client was told."""
-    sender = stage.scene.worker(stage.rank)
-    receiver = stage.scene.worker((stage.rank + 1) % stage.scene.size)
+    """No packet of a party's gateway reaches the next one's, until a client was told."""
+    sender = stage.scene.link_end(stage.rank)
+    receiver = stage.scene.link_end((stage.rank + 1) % stage.scene.size)
+    assert sender is not None
+    assert receiver is not None
     with network.cut(sender, receiver):
         began = time.monotonic()
         told = _next_refusal(stage, began)
@@ -127,8 +133,11 @@ def _cut(stage: Stage) -> Caused:
 
 
 def _cannot_cut(stage: Stage) -> str:
+    sender, receiver = stage.scene.link_end(0), stage.scene.link_end(1)
+    if sender is None or receiver is None:
+        return "between parties on one machine there is no network to cut; give them gateways (`gateway: true`)"
     try:
-        with network.cut(stage.scene.worker(0), stage.scene.worker(1)):
+        with network.cut(sender, receiver):
             return ""
     except network.NotPermitted as error:
         return str(error)
@@ -212,6 +221,21 @@ def _data_owner_vanishes(stage: Stage) -> Caused:
     return Caused(time.monotonic())
 
 
+def _deviate(stage: Stage) -> Caused:
+    """A party favours the first label (`deviating_worker`) in so many requests; who is told of it has noticed."""
+    with stage.scene.deviating(stage.rank):
+        began = time.monotonic()
+        found = stage.traffic.some(lambda one: one.began > began, _FALSIFIED, _NOTICED_S)
+    noticed = next((one for one in found if one.outcome == "refused"), None)
+    repaired = time.monotonic()
+    return Caused(repaired, noticed.told, noticed.seconds) if noticed else Caused(repaired)
+
+
+def _cannot_deviate(stage: Stage) -> str:
+    products = stage.scene.local.parties[0].config.products
+    return "" if products == "shares" else f"only products on shares have a party that deviates; here are {products}"
+
+
 def _next_refusal(stage: Stage, since: float) -> Attempt:
     told = stage.traffic.first(lambda one: one.outcome != "right" and one.ended > since, _NOTICED_S)
     if told is None:
@@ -231,12 +255,13 @@ FAULTS = (
     Fault("restart-prometheus", "Prometheus restarted", _restart_prometheus, lambda stage: stage.prometheus.problem()),
     Fault("model-owner-dies", "model owner dead in mid-upload", _model_owner_dies),
     Fault("data-owner-vanishes", "data owner gone in mid-request", _data_owner_vanishes),
+    Fault("deviate", "a party that deviates", _deviate, _cannot_deviate, falsifies=True),
 )
 """In the order in which they are injected."""
 
 
 def faults_named(names: Collection[str]) -> tuple[Fault, ...]:
-    """The faults of these names, in the usual order; all, if none is named.
+    """The faults of these names, in the usual order; all that falsify nothing, if none is named.
 
     Raises:
         UserError: there is none of a name.
@@ -245,4 +270,4 @@ def faults_named(names: Collection[str]) -> tuple[Fault, ...]:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UserError(f"there is no fault '{unknown[0]}'; there are {', '.join(known)}")
-    return tuple(fault for fault in FAULTS if not names or fault.name in names)
+    return tuple(fault for fault in FAULTS if (fault.name in names if names else not fault.falsifies))

@@ -7,14 +7,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..cluster.configuration import read_owner_config
 from ..errors import UserError
-from ..roles.config import read_owner_config
-from ..roles.data_owner import classify
-from ..roles.model_owner import load_offer, prepare_offer
+from ..interrupts import noted_interrupts
+from ..owners.data_owner import classify
+from ..owners.model_owner import load_offer
 from . import background
 from .faults import FAULTS, Fault, Stage
+from .offer import owners_offer
+from .outcomes import Injection, Row
 from .prometheus import Prometheus
-from .records import Injection, Row
 from .scene import Scene
 from .traffic import Traffic
 
@@ -57,7 +59,8 @@ class Rehearsal:
         for rank in range(scene.size):
             scene.party(rank)
         self._prometheus = Prometheus(prometheus, [party.config.metrics_port for party in scene.local.parties])
-        self._offer = prepare_offer(model, without_headroom=True)
+        self._model_owner_config = read_owner_config(self._model_owner)
+        self._offer = owners_offer(self._model_owner_config, model)
         if isinstance(answers, Mapping):
             self._answers = dict(answers)
         else:
@@ -87,7 +90,7 @@ class Rehearsal:
                 for number in range(times):
                     on_progress(f"{fault.what} ({number + 1} of {times})")
                     injections.append(self._inject(fault, _RANKS[number % self._scene.size % len(_RANKS)]))
-            yield Row(fault.name, fault.what, tuple(injections))
+            yield Row(fault.name, fault.what, tuple(injections), falsifies=fault.falsifies)
 
     def _inject(self, fault: Fault, rank: int) -> Injection:
         with Traffic(self._data_owners, self._answers, self._patience_s) as traffic:
@@ -115,7 +118,7 @@ class Rehearsal:
         )
 
     def _load(self) -> None:
-        background.run(load_offer(read_owner_config(self._model_owner), self._offer))
+        background.run(load_offer(self._model_owner_config, self._offer))
 
     @contextmanager
     def _in_order(self) -> Iterator[None]:
@@ -123,5 +126,6 @@ class Rehearsal:
         try:
             yield
         except BaseException:
-            self._scene.set_right()
+            with noted_interrupts():
+                self._scene.set_right()
             raise

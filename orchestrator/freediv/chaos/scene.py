@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import psutil
 
+from ..deploy.local import LocalDeployment
 from ..errors import UserError
-from ..local import LocalDeployment
-from ..roles.status import PartyStatus, ask_parties
+from ..wire.status import PartyStatus, ask_parties
 from . import background
 
 T = TypeVar("T")
 _BETWEEN_S = 0.1
 _TIDY_S = 60.0
+_LINKED_S = 300.0
 
 
 class Scene:
@@ -66,6 +68,10 @@ class Scene:
 
         return wait_for(find, _TIDY_S, f"party {rank} has a worker")
 
+    def link_end(self, rank: int) -> psutil.Process | None:
+        """The process in which a party's link reaches a network: its gateway's; None for parties on one machine."""
+        return self.local.parties[rank].gateway()
+
     def processes(self, rank: int) -> list[psutil.Process]:
         """A party's process and its worker."""
         return [self.party(rank), self.worker(rank)]
@@ -94,6 +100,30 @@ class Scene:
             for process in processes:
                 with suppress(psutil.NoSuchProcess):
                     process.resume()
+
+    @contextmanager
+    def deviating(self, rank: int) -> Iterator[None]:
+        """In the place of a party one that deviates (`deviating_party`), until the context is closed.
+
+        It holds a pipe of this process, and ends with it, whatever this process ends by.
+        """
+        theirs, lifeline = os.pipe()
+        try:
+            self._replace(rank, lifeline=theirs, program="freediv.chaos.deviating_party")
+            yield
+        finally:
+            os.close(lifeline)
+            os.close(theirs)
+            self._replace(rank, lifeline=self._lifeline)
+
+    def _replace(self, rank: int, **start: Any) -> None:
+        """Stop a party, and start it in another way; done when all are linked again."""
+        party = self.local.parties[rank]
+        if (process := party.process()) is not None:
+            process.terminate()
+            wait_for(lambda: party.process() is None, _TIDY_S, f"party {rank} ends")
+        self.local.start([rank], **start)
+        self.local.wait_until_linked(_LINKED_S)
 
     @contextmanager
     def unable_to_write(self, rank: int, most_bytes: int) -> Iterator[None]:
@@ -131,16 +161,16 @@ class Scene:
     def _left(self) -> list[str]:
         states = self.states()
         wanted = {state.worker_pid for state in states}
-        wanted |= {process.pid for party in self.local.parties if (process := party.process()) is not None}
+        ends = [process for party in self.local.parties for process in (party.process(), party.gateway())]
+        wanted |= {process.pid for process in ends if process is not None}
         left = [f"process {process.pid}" for process in self.local.strays() if process.pid not in wanted]
         left += [f"{s.waiting_requests} requests at party {s.rank}" for s in states if s.waiting_requests]
         for rank in range(self.size):
-            workers = sorted(self.store(rank).glob("freediv-worker-*"))
             # One that was cut is kept for a while, and then goes away by itself.
             patience_s = self.local.parties[rank].config.limits.unfinished_s
             uploads = self.store(rank).glob("incoming-*")
             overdue = (path for path in uploads if time.time() - path.stat().st_mtime > patience_s)
-            left += map(str, [*workers[1:], *overdue, *self.store(rank).rglob(".*")])
+            left += map(str, [*overdue, *self.store(rank).rglob(".*")])
         return left
 
 

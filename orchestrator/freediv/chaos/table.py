@@ -8,7 +8,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from .records import Row
+from .outcomes import Row
 
 _HEADINGS = ("fault", "injected", "sent", "right", "refused", "wrong", "lost", "told", "back")
 
@@ -23,7 +23,7 @@ def print_rows(rows: Sequence[Row], console: Console) -> None:
             table.add_row(*_cells(row), style="" if row.passed else "red")
     console.print(table)
     for line in _legend(rows):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -42,5 +42,15 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _legend(rows: Sequence[Row]) -> list[str]:
     lines = [f"{row.what}: “{row.told}”" for row in rows if row.told]
+    lines += [_unnoticed(row) for row in rows if row.falsifies and row.injections and not row.told]
     lines += [f"{row.what}: LEFT BEHIND {', '.join(row.left)}" for row in rows if row.left]
     return lines + [f"{row.what}: left out: {row.skipped}" for row in rows if row.skipped]
+
+
+def _unnoticed(row: Row) -> str:
+    wrong = row.count("wrong")
+    return (
+        f"{row.what}: {wrong} of {wrong + row.count('right')} answers were wrong, and no party and no owner was told "
+        "(who was refused came while it was started or stopped): parties are taken to be semi-honest, and nothing "
+        "finds one that is not"
+    )

@@ -12,11 +12,11 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from pathlib import Path
 
+from ..cluster.configuration import OwnerConfig, read_owner_config
 from ..errors import UserError
-from ..roles.config import OwnerConfig, read_owner_config
-from ..roles.data_owner import Progress, classify
+from ..owners.data_owner import Progress, classify
 from . import background
-from .records import Attempt
+from .outcomes import Attempt
 
 _PAUSE_S = 0.3
 """Between a refusal and the next request."""
@@ -79,14 +79,17 @@ class Traffic:
 
     def first(self, wanted: Callable[[Attempt], bool], timeout_s: float) -> Attempt | None:
         """The first request that is over and wanted, waited for if need be; None where none is in time."""
+        return next(iter(self.some(wanted, 1, timeout_s)), None)
+
+    def some(self, wanted: Callable[[Attempt], bool], count: int, timeout_s: float) -> list[Attempt]:
+        """The first so many requests that are over and wanted, or those that are when the time is over."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while True:
                 found = [one for one in self._attempts if one.over.is_set() and wanted(one)]
-                if found:
-                    return min(found, key=lambda one: one.ended)
-                if not self._changed.wait(max(0.0, deadline - time.monotonic())):
-                    return None
+                enough = len(found) >= count
+                if enough or not self._changed.wait(max(0.0, deadline - time.monotonic())):
+                    return sorted(found, key=lambda one: one.ended)[:count]
 
     async def _ask_on(self, config: OwnerConfig) -> None:
         while not self._stopping.is_set():

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import importlib
-import sys
 
 import click
 
-from ..errors import UserError
-from ..secure.process import forbid_core_dumps
+from . import boundary
 
 _COMMANDS = {
     "demo": "inference",
-    "finetune": "models",
-    "convert": "models",
-    "evaluate": "evaluation",
-    "headroom": "evaluation",
-    "results": "results",
-    "bench": "bench",
-    "images": "images",
+    "finetune": "conversion",
+    "convert": "conversion",
+    "predict": "measuring",
+    "evaluate": "measuring",
+    "headroom": "measuring",
+    "results": "cards",
+    "bench": "benchmarks",
+    "images": "containers",
     "render": "deployment",
     "request": "deployment",
     "up": "deployment",
@@ -28,13 +27,15 @@ _COMMANDS = {
     "down": "deployment",
     "load": "inference",
     "infer": "inference",
-    "models": "versions",
-    "rollback": "versions",
+    "serve": "serving",
+    "models": "models",
+    "rollback": "models",
     "load-test": "load_test",
     "revoke": "certificates",
     "party": "deployment",
-    "chaos": "chaos",
-    "report": "report",
+    "chaos": "rehearsing",
+    "audit": "auditing",
+    "report": "reporting",
 }
 """Command -> module of this package that defines it, in the order in which help lists them."""
 
@@ -68,9 +69,4 @@ def group() -> None:
 
 def main() -> None:
     """Run a command; what a user can mend is one line on standard error and exit status 2."""
-    forbid_core_dumps()  # sentences, weights, keys, shares: every role holds something
-    try:
-        group()
-    except UserError as error:
-        click.echo(f"error: {' '.join(str(error).split())}", err=True)
-        sys.exit(2)
+    boundary.run(group)

@@ -12,15 +12,16 @@ import click
 @click.argument("who", metavar="WHO", required=False)
 @click.option("--undo", is_flag=True, help="Answer them again.")
 def revoke(directory: Path, who: str | None, undo: bool) -> None:
-    """Answer an owner no more, from its next call on; without WHO, list who is not answered.
+    """Answer an owner or a party no more, from its next call on; without WHO, list who is not answered.
 
     DIR is a rendered directory, or one party's folder on its host: every party decides for itself. WHO is a role such
-    as data-owner/alice, whatever its certificate; or one certificate alone: its file, or its SHA-256 fingerprint.
+    as data-owner/alice, whatever its certificate; or one certificate alone: its file, or its SHA-256 fingerprint. What
+    a party has open at a gateway ends within two seconds.
 
     \b
     Example:  freediv revoke deployment data-owner/alice
     """
-    from ..revocation import change, revoked
+    from ..cluster.revocation import change, revoked
 
     if who is None:
         for folder, entries in revoked(directory).items():

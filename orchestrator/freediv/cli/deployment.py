@@ -16,9 +16,11 @@ import click
 from ..errors import UserError
 
 if TYPE_CHECKING:
-    from ..roles.config import PartyConfig
-    from ..roles.member import Member
-    from ..roles.status import PartyStatus
+    from rich.text import Text
+
+    from ..cluster.configuration import PartyConfig
+    from ..party.member import Member
+    from ..wire.status import PartyStatus
 
 _DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 
@@ -43,9 +45,9 @@ def render(topology: Path, directory: Path, target: str) -> None:
     \b
     Example:  freediv render configs/local.yaml -o deployment
     """
-    from ..render import render as write_folders
-    from ..render import render_kubernetes
-    from ..topology import read_topology
+    from ..cluster.topology import read_topology
+    from ..deploy.render import render as write_folders
+    from ..deploy.render import render_kubernetes
 
     write = render_kubernetes if target == "kubernetes" else write_folders
     rendered = write(read_topology(topology), directory)
@@ -65,9 +67,9 @@ def request(directory: Path) -> None:
     \b
     Example:  freediv request party-0
     """
-    from ..pki import request_certificate
-    from ..render import read_any_config
-    from ..roles.identity import Role
+    from ..cluster.certificates import request_certificate
+    from ..cluster.folders import read_any_config
+    from ..cluster.identity import Role
 
     path = request_certificate(directory, Role.of(read_any_config(directory)))
     click.echo(f"{path}  is public: send it to whoever renders; key.pem stays here")
@@ -85,29 +87,36 @@ def up(local: bool, directory: Path, timeout: float) -> None:
     \b
     Example:  freediv up --local deployment
     """
-    from rich.console import Console
 
-    from ..local import LocalDeployment
+    from ..deploy.local import LocalDeployment
+    from ..interrupts import noted_interrupts
+    from ..terminal import status_line
 
-    console = Console(stderr=True)
     if not local:
-        from ..containers.hosted import HostedDeployment
+        from ..deploy.containers.hosted import HostedDeployment
 
         hosted = HostedDeployment.open(directory)
         if hosted is None:
             raise UserError(f"{directory}: its topology names no hosts; use --local, or compose/one-host.yaml")
-        with console.status("starting the parties") as line:
-            hosted.start(timeout, lambda states: line.update(", ".join(f"{h}: {s}" for h, s in states.items())))
+        try:
+            with status_line("starting the parties") as show:
+                hosted.start(timeout, lambda states: show(", ".join(f"{h}: {s}" for h, s in states.items())))
+        except KeyboardInterrupt:
+            with noted_interrupts():
+                hosted.stop(volumes=False)
+            raise
         click.echo(f"{len(hosted.parties)} parties are connected; next: freediv load {directory} MODEL")
         return
     deployment = LocalDeployment(directory)
-    try:
-        deployment.start()
-        with console.status("starting the parties") as line:
-            deployment.wait_until_linked(timeout, lambda states: line.update(_in_a_line(states)))
-    except BaseException:
-        deployment.stop()
-        raise
+    with noted_interrupts() as interrupts, status_line("starting the parties") as show:
+        try:
+            deployment.start()
+            interrupts.run(
+                lambda: deployment.wait_until_linked(timeout, lambda states: show(_in_a_line(states))), deployment.stop
+            )
+        except BaseException:
+            deployment.stop()
+            raise
     click.echo(f"{len(deployment.parties)} parties are connected; next: freediv load {directory} MODEL")
 
 
@@ -117,31 +126,36 @@ def up(local: bool, directory: Path, timeout: float) -> None:
 def status(directory: Path, as_json: bool) -> None:
     """Ask all parties what they are at. Exit status 1 unless all are connected with a model loaded.
 
-    DIR is a rendered directory or any one role's folder.
+    DIR is a rendered directory or any one role's folder. Parties tell each role what concerns it: requests, memory and
+    everybody's quotas to operators only.
 
     \b
     Example:  freediv status deployment
     """
-    from rich.console import Console
     from rich.table import Table
 
-    from ..render import read_any_config
-    from ..roles.status import least_left, party_states
+    from ..cluster.folders import read_any_config
+    from ..terminal import console
+    from ..wire.status import least_left, party_states
 
-    states = party_states(read_any_config(directory))
+    config = read_any_config(directory)
+    states, operator = party_states(config), config.role == "party"
     ready = all(state.ready for state in states)
     if as_json:
-        click.echo(json.dumps({"ready": ready, "parties": [asdict(state) for state in states]}, indent=2))
+        hidden = () if operator else _OPERATORS
+        told = [{name: one for name, one in asdict(state).items() if name not in hidden} for state in states]
+        click.echo(json.dumps({"ready": ready, "parties": told}, indent=2))
     else:
-        table = Table("party", "address", "link", "model", "waiting", "restarts", "peak memory", box=None)
+        columns = ("party", "address", "link", "model", "waiting", "restarts", "peak memory")
+        table = Table(*columns[: None if operator else 4], box=None)
         for state in states:
-            table.add_row(*_row(state))
-        console = Console()
-        console.print(table)
+            table.add_row(*_row(state)[: len(table.columns)])
+        out = console()
+        out.print(table)
         for quota in least_left(states):
-            console.print(str(quota), highlight=False)
+            out.print(str(quota))
         for problem in dict.fromkeys(state.problem for state in states if state.problem):
-            console.print(f"[yellow]{problem}[/yellow]", highlight=False)
+            out.print(problem, style="yellow")
     if not ready:
         raise SystemExit(1)
 
@@ -156,8 +170,8 @@ def health(directory: Path) -> None:
     \b
     Example:  freediv health deployment/party-0
     """
-    from ..roles.config import read_party_config
-    from ..roles.status import own_state
+    from ..cluster.configuration import read_party_config
+    from ..wire.status import own_state
 
     state = own_state(read_party_config(directory))
     if not state.answers:
@@ -170,15 +184,17 @@ def health(directory: Path) -> None:
 @click.command()
 @_DIRECTORY
 @click.option("--party", "rank", type=int, help="Only this party's.")
-@click.option("--lines", default=50, show_default=True, help="How many lines of each, from the end.")
+@click.option(
+    "--lines", default=50, show_default=True, type=click.IntRange(1), help="How many lines of each, from the end."
+)
 def logs(directory: Path, rank: int | None, lines: int) -> None:
     """Print what the parties of a rendered directory logged.
 
     \b
     Example:  freediv logs deployment --party 0
     """
-    from ..containers.hosted import HostedDeployment
-    from ..local import LocalDeployment
+    from ..deploy.containers.hosted import HostedDeployment
+    from ..deploy.local import LocalDeployment
 
     hosted = HostedDeployment.open(directory)
     if hosted is not None:
@@ -190,7 +206,7 @@ def logs(directory: Path, rank: int | None, lines: int) -> None:
         raise UserError(f"{directory}: there is no party {rank}")
     for party in parties:
         with contextlib.suppress(FileNotFoundError):
-            for line in party.log.read_text(errors="replace").splitlines()[-lines:]:
+            for line in party.log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]:
                 click.echo(f"party-{party.rank} | {line}")
 
 
@@ -203,8 +219,8 @@ def down(directory: Path, volumes: bool) -> None:
     \b
     Example:  freediv down deployment
     """
-    from ..containers.hosted import HostedDeployment
-    from ..local import LocalDeployment
+    from ..deploy.containers.hosted import HostedDeployment
+    from ..deploy.local import LocalDeployment
 
     hosted = HostedDeployment.open(directory)
     if hosted is not None:
@@ -219,27 +235,42 @@ def down(directory: Path, volumes: bool) -> None:
 @click.option(
     "--config", "path", required=True, type=click.Path(path_type=Path), help="config.yaml of a party's folder."
 )
+@click.option("--gateway", "with_gateway", is_flag=True, help="Run its gateway too (HAProxy), where no container does.")
 @click.option("--until-stdin-closes", is_flag=True, hidden=True)
-def party(path: Path, until_stdin_closes: bool) -> None:
+def party(path: Path, with_gateway: bool, until_stdin_closes: bool) -> None:
     """Run one party until it is told to stop (SIGTERM). This is what a container runs.
 
     \b
     Example:  freediv party --config deployment/party-0/config.yaml
     """
+    from ..cluster.configuration import read_party_config
+    from ..deploy.local_gateway import local_gateway
     from ..monitoring.exporter import Ledger
-    from ..roles.config import read_party_config
-    from ..roles.party import run_party
+    from ..party.server import run_party
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("freediv").setLevel(logging.INFO)
     config = read_party_config(path)
     ledger = Ledger()
+    if with_gateway and not config.gateway:
+        raise UserError(f"{path}: the parties are on one machine, and have no gateways")
     with contextlib.ExitStack() as stack:
+        gateway = None
+        if with_gateway:
+            gateway, config = stack.enter_context(local_gateway(config))
 
         def on_member(member: Member) -> None:
             stack.enter_context(_metrics(config, ledger, member))
 
-        asyncio.run(run_party(config, ledger, on_member=on_member, until_stdin_closes=until_stdin_closes))
+        try:
+            asyncio.run(
+                run_party(config, ledger, on_member=on_member, gateway=gateway, until_stdin_closes=until_stdin_closes)
+            )
+        except UserError:
+            raise
+        except Exception:
+            logging.getLogger("freediv").exception("party %d ends", config.rank)
+            raise
 
 
 @contextlib.contextmanager
@@ -260,11 +291,17 @@ def _metrics(config: PartyConfig, ledger: object, member: Member) -> Iterator[No
             build=build,
             waiting_requests=len(member.inbox),
             most_waiting=config.limits.waiting_requests,
-            budgets_left=member.quotas.budgets_left(member.model.manifest.model_id) if member.model is not None else (),
+            budgets_left=member.quotas.budgets_left(member.model.digest) if member.model is not None else (),
         )
 
     with serve_metrics(ledger, status, host=config.metrics_listen or config.listen, port=config.metrics_port):
         yield
+
+
+_OPERATORS = (
+    "epoch", "waiting_requests", "computing", "worker_restarts", "peak_memory_bytes", "memory_bytes", "worker_pid",
+)  # fmt: skip
+"""What a party tells of itself to parties only."""
 
 
 def _reader(folder: str) -> str:
@@ -280,10 +317,12 @@ def _in_a_line(states: list[PartyStatus]) -> str:
     return f"waiting for party {' and '.join(waiting)}" if waiting else "connecting the parties"
 
 
-def _row(state: PartyStatus) -> tuple[str, ...]:
+def _row(state: PartyStatus) -> tuple[str | Text, ...]:
+    from rich.text import Text
+
     if not state.answers:
-        return (str(state.rank), state.address, "[red]no answer[/red]", "", "", "", "")
-    link = "[green]up[/green]" if state.link_up else "[red]down[/red]"
+        return (str(state.rank), state.address, Text("no answer", style="red"), "", "", "", "")
+    link = Text("up", style="green") if state.link_up else Text("down", style="red")
     model = state.model_id[:8] if state.model_id else "none"
     if state.model_id and not state.ready:
         model += f" (loading, {100 * state.loading:.0f} %)" if state.link_up else " (not loaded)"

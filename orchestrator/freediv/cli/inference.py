@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import UserError
+from ..files import PRIVATE, NewFile, WriteError, opened_output, require_distinct
+from .options.texts import texts_given, texts_to_read
 
 if TYPE_CHECKING:
+    from socket import socket
+    from threading import Event
+
+    from ..deploy.demonstration import Demonstration
+    from ..model import Text
     from ..monitoring.costs import RunCost
-    from ..roles.config import Agreement
-    from ..roles.data_owner import Answers, Progress
-    from ..transformer import Text
+    from ..owners.data_owner import Answers, Progress
 
 _WAIT = click.option("--wait", default=0.0, help="Seconds to wait for parties that are not up yet.")
 _DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
@@ -30,8 +35,14 @@ _DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(path_typ
     is_flag=True,
     help="Load a model whose headroom nobody measured, or that has none: it may be wrong unseen.",
 )
+@click.option(
+    "--fresh-budget",
+    is_flag=True,
+    help="Have data owners' budgets begin anew. Without it, what they asked of a model that is alike in all that is "
+    "public (architecture, tokenizer, public word table) counts on.",
+)
 @_WAIT
-def load(directory: Path, model: str, without_headroom: bool, wait: float) -> None:
+def load(directory: Path, model: str, without_headroom: bool, fresh_budget: bool, wait: float) -> None:
     """Share a model with the parties, as the model owner, and have them serve it.
 
     DIR is a rendered directory or the model owner's folder; MODEL a model directory, or `demo`.
@@ -42,36 +53,25 @@ def load(directory: Path, model: str, without_headroom: bool, wait: float) -> No
     \b
     Example:  freediv load deployment demo
     """
-    from ..render import owner_folder
-    from ..roles.model_owner import load as load_model
+    from ..cluster.folders import owner_folder
+    from ..owners.model_owner import load as load_model
 
     folder = owner_folder(directory, "model-owner")
     _wait(folder, wait, with_model=False)
     with progress_bar() as advance:
-        loading = load_model(folder, model, without_headroom=without_headroom, on_progress=advance)
+        loading = load_model(
+            folder, model, without_headroom=without_headroom, fresh_budget=fresh_budget, on_progress=advance
+        )
     size = f"{loading.upload_bytes / 1e6:.1f} MB of shares sent"
     if loading.held:
         size += f", after {loading.held:.0%} of the weights in an upload that was cut"
-    click.echo(f"all parties serve {model} ({size}, {loading.seconds:.1f} s); model {loading.model_id}")
+    budgets = "; budgets begin anew" if fresh_budget else ""
+    click.echo(f"all parties serve {model} ({size}, {loading.seconds:.1f} s); model {loading.model_id}{budgets}")
 
 
 @click.command()
 @_DIRECTORY
-@click.option("--text", "texts", multiple=True, help="A sentence; may be given several times.")
-@click.option("--pair", "pairs", type=(str, str), multiple=True, help="Two sentences, for a model that reads pairs.")
-@click.option(
-    "--file",
-    type=click.Path(path_type=Path),
-    help="A sentence a line (.txt), or columns (.tsv, .csv, .jsonl).",
-)
-@click.option(
-    "--text-column",
-    "text_columns",
-    multiple=True,
-    default=["sentence"],
-    show_default=True,
-    help="Column of the file's sentences; twice for pairs.",
-)
+@texts_to_read
 @click.option("--name", help="Which data owner, where a rendered directory holds several.")
 @click.option("--json", "as_json", is_flag=True, help="Print predictions and costs as JSON.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write predictions and costs here, as JSON.")
@@ -84,6 +84,7 @@ def infer(
     pairs: tuple[tuple[str, str], ...],
     file: Path | None,
     text_columns: tuple[str, ...],
+    truncate: bool,
     name: str | None,
     as_json: bool,
     output: Path | None,
@@ -99,31 +100,42 @@ def infer(
     Examples: freediv infer deployment --text "a warm and funny film" --report costs.html
               freediv infer deployment --pair "is it raining?" "bring an umbrella"
     """
-    from ..render import owner_folder
-    from ..roles.config import read_owner_config
-    from ..roles.data_owner import infer as classify
+    from ..cluster.configuration import read_owner_config
+    from ..cluster.folders import owner_folder
+    from ..owners.costs import run_cost
+    from ..owners.data_owner import PartlyAnswered
+    from ..owners.data_owner import infer as classify
 
-    _check_place(report)
-    sentences = [*texts, *pairs, *(read_sentences(file, text_columns) if file is not None else [])]
-    if not sentences:
-        raise UserError("there is nothing to classify; give --text, --pair or --file")
+    sentences = texts_given(texts, pairs, file, text_columns, "classify")
     folder = owner_folder(directory, "data-owner", name)
     config = read_owner_config(folder)
-    _wait(folder, wait, with_model=True)
-    with progress_bar() as advance:
-        answers = classify(folder, sentences, on_progress=_stepwise(advance))
-    run = run_cost("infer", "the model in use", config, answers)
-    if output is None:
-        show(run, sentences, answers, as_json=as_json, report=report, on_page=with_sentences)
-        return
-    write_answers(output, document(run, sentences, answers))
-    click.echo(f"{len(sentences)} predictions in {output}")
+    require_distinct(file, output, report)
+    with opened_output(output, PRIVATE) as answers_file, opened_page(report, with_sentences) as page:
+        _wait(folder, wait, with_model=True)
+        cut_off: UserError | None = None
+        try:
+            with progress_bar() as advance:
+                answers = classify(folder, sentences, on_progress=_stepwise(advance), truncate=truncate)
+        except PartlyAnswered as error:
+            answers, cut_off = error.answers, error
+            sentences = [sentences[row] for row in error.rows]
+        run = run_cost(answers.requests, answers.architecture, config)
+        if answers_file is None:
+            show(run, sentences, answers, as_json=as_json)
+        else:
+            _write_answers(answers_file, document(run, sentences, answers))
+            as_json = as_json or answers_file.is_printed
+            click.echo(f"{len(sentences)} predictions in {output}", err=as_json)
+        if page is not None:
+            show_page(page, run, sentences, answers, as_json=as_json, on_page=with_sentences)
+        if cut_off is not None:
+            raise cut_off
 
 
 def _wait(folder: Path, seconds: float, *, with_model: bool) -> None:
     """Wait for the parties, if that is asked for, and say what for."""
-    from ..roles.config import read_owner_config
-    from ..roles.status import wait_for_parties
+    from ..cluster.configuration import read_owner_config
+    from ..wire.status import wait_for_parties
 
     if seconds > 0:
         config = read_owner_config(folder)
@@ -132,131 +144,83 @@ def _wait(folder: Path, seconds: float, *, with_model: bool) -> None:
         )
 
 
-def read_sentences(path: Path, columns: Sequence[str] = ("sentence",)) -> list[Text]:
-    """The sentences of a file, or the pairs in two of its columns.
-
-    Raises:
-        UserError: no such file, nothing in it, or a line that is empty.
-    """
-    if path.suffix != ".txt":
-        from ..conversion.data import read_examples
-
-        return list(read_examples(path, text_columns=columns, labelled=False).texts)
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise UserError(f"{path}: {(error.strerror or str(error)).lower()}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start})") from None
-    sentences: list[Text] = [line.strip() for line in lines if line.strip()]
-    if not sentences:
-        raise UserError(f"{path} is empty; give a file with a sentence a line")
-    return sentences
-
-
-def run_cost(command: Any, model: str, config: Agreement, answers: Answers) -> RunCost:
-    """What all requests cost, in the form that table, page and JSON share."""
-    from importlib.metadata import version
-
-    from ..monitoring.costs import PartyCost, RequestCost, RunCost
-
-    requests = tuple(
-        RequestCost(
-            batch=request.batch,
-            length=request.length,
-            seconds=request.seconds,
-            preparation_seconds=min(request.seconds, max(party.preparation_seconds for party in request.parties)),
-            upload_bytes=request.upload_bytes,
-            run_requests=request.run_requests,
-            run_sentences=request.run_sentences,
-            parties=tuple(
-                PartyCost(
-                    rank=party.rank,
-                    stages=party.stages,
-                    link_sent_bytes=party.link_sent_bytes,
-                    link_received_bytes=party.link_received_bytes,
-                    link_sent_messages=party.link_sent_messages,
-                    link_received_messages=party.link_received_messages,
-                    peak_memory_bytes=party.peak_memory_bytes,
-                )
-                for party in request.parties
-            ),
-        )
-        for request in answers.requests
-    )
-    return RunCost(
-        command=command,
-        model=model,
-        architecture=answers.architecture,
-        protocol=config.protocol,
-        field=config.field,
-        fraction_bits=config.fraction_bits,
-        spu=version("spu"),
-        output=config.output,
-        requests=requests,
-    )
-
-
 def document(run: RunCost, sentences: Sequence[Text], answers: Answers) -> str:
     """Predictions and costs as JSON."""
-    entries = [
-        {"text": text, "label": None if one.label is None else one.name}
-        | ({"logits": one.logits} if one.logits is not None else {})
-        for text, one in zip(sentences, answers.predictions, strict=True)
-    ]
+    entries = [{"text": text} | one.entry() for text, one in zip(sentences, answers.predictions, strict=True)]
     return json.dumps({"predictions": entries, "cost": run.model_dump(mode="json")}, indent=2)
 
 
-def write_answers(path: Path, text: str) -> None:
-    """Write a file that only its owner can read.
+def _write_answers(file: NewFile, text: str) -> None:
+    """Write what was paid for; where the disk has filled up meanwhile, print it instead.
+
+    Raises:
+        UserError: it was printed.
+    """
+    try:
+        file.write(text + "\n")
+    except WriteError as error:
+        click.echo(text)
+        raise UserError(f"{error}; the answers are on standard output instead") from None
+
+
+def show(
+    run: RunCost, sentences: Sequence[Text], answers: Answers, *, as_json: bool, expected: Sequence[str] = ()
+) -> None:
+    """Print predictions."""
+    from rich.table import Table
+
+    from ..model.answers import WITHOUT_ANSWER, answer_of
+    from ..terminal import console
+
+    if as_json:
+        click.echo(document(run, sentences, answers))
+        return
+    out = console()
+    table = Table(
+        answer_of(answers.architecture).words.one,
+        *(["expected"] if expected else []),
+        "sentence",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
+    for row, (text, one) in enumerate(zip(sentences, answers.predictions, strict=True)):
+        table.add_row(one.name, *([expected[row]] if expected else []), _on_one_line(text))
+    out.print(table)
+    seconds = sum(request.seconds for request in run.requests)
+    counts = f"{_count(len(sentences), 'sentence')} in {_count(len(run.requests), 'request')}"
+    out.print(f"{counts}, {seconds:.1f} s")
+    if silent := sum(not one.answered for one in answers.predictions):
+        out.print(f"{silent} {WITHOUT_ANSWER}: the model could be wrong about them")
+
+
+def opened_page(path: Path | None, with_sentences: bool) -> NewFile | nullcontext[None]:
+    """The page's file, for its owner alone where it will hold sentences.
 
     Raises:
         UserError: it cannot be written.
     """
-    try:
-        path.unlink(missing_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(text + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+    return opened_output(path, PRIVATE if with_sentences else None)
 
 
-def show(
-    run: RunCost,
-    sentences: Sequence[Text],
-    answers: Answers,
-    *,
-    as_json: bool,
-    report: Path | None,
-    on_page: bool,
-    expected: Sequence[str] = (),
+def show_page(
+    page: NewFile, run: RunCost, sentences: Sequence[Text], answers: Answers, *, as_json: bool, on_page: bool
 ) -> None:
-    """Print predictions, and with `report` what they cost; write the page, with sentences only where `on_page`."""
-    from rich.console import Console
-    from rich.table import Table
+    """Print what it cost, but for `as_json` and where the page itself is printed; write the page, with sentences only
+    where `on_page`.
 
-    from ..monitoring.report import Sentence, write_report
+    Raises:
+        UserError: it cannot be written.
+    """
+    from ..monitoring.report import Sentence, render_report
     from ..monitoring.table import print_costs
+    from ..terminal import console
 
-    if as_json:
-        click.echo(document(run, sentences, answers))
-    else:
-        console = Console()
-        table = Table("label", *(["expected"] if expected else []), "sentence", box=None, padding=(0, 2, 0, 0))
-        for row, (text, one) in enumerate(zip(sentences, answers.predictions, strict=True)):
-            table.add_row(one.name, *([expected[row]] if expected else []), _on_one_line(text))
-        console.print(table, highlight=False, markup=False)
-        seconds = sum(request.seconds for request in run.requests)
-        counts = f"{_count(len(sentences), 'sentence')} in {_count(len(run.requests), 'request')}"
-        console.print(f"{counts}, {seconds:.1f} s", highlight=False)
-        if silent := sum(one.label is None for one in answers.predictions):
-            console.print(f"{silent} without an answer: the model could be wrong about them", highlight=False)
-    if report is not None:
-        if not as_json:
-            print_costs(run, Console())
-        rows = zip(sentences, answers.predictions, strict=True)
-        write_report(report, run, [Sentence(_on_one_line(t), p.name) for t, p in rows] if on_page else [])
-        click.echo(f"page: {report.resolve()}", err=as_json)
+    apart = as_json or page.is_printed
+    if not apart:
+        print_costs(run, console())
+    rows = zip(sentences, answers.predictions, strict=True)
+    page.write(render_report(run, [Sentence(_on_one_line(t), p.name) for t, p in rows] if on_page else []))
+    click.echo(f"page: {page.path.absolute()}", err=apart)
 
 
 def _on_one_line(text: Text) -> str:
@@ -267,12 +231,6 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _check_place(report: Path | None) -> None:
-    """Say before the work, not after it, that the page cannot be written."""
-    if report is not None and not report.parent.is_dir():
-        raise UserError(f"{report}: there is no directory {report.parent}; create it, or choose another place")
-
-
 def _stepwise(advance: Callable[[str, float], None]) -> Callable[[Progress], None]:
     return lambda progress: advance(progress.step, progress.done / progress.total)
 
@@ -280,17 +238,18 @@ def _stepwise(advance: Callable[[str, float], None]) -> Callable[[Progress], Non
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, float], None]]:
     """A progress bar on standard error; yields what moves it."""
-    from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+    from ..terminal import console
+
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
     )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    errors = console(stderr=True)
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task("connecting", total=1.0)
 
         def advance(step: str, fraction: float) -> None:
@@ -309,22 +268,78 @@ def progress_bar() -> Iterator[Callable[[str, float], None]]:
     show_default=True,
     help="Where to write the page.",
 )
-def demo(model: str, as_json: bool, report: Path) -> None:
+@click.option("--serve", is_flag=True, help="Then answer programs and browsers on this machine until Ctrl-C.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Where, with --serve, on 127.0.0.1: 8080 by default; 0: any free one."
+)
+def demo(model: str, as_json: bool, report: Path, serve: bool, port: int | None) -> None:
     """Classify the package's own sentences privately, with three parties on this machine, and show what it cost.
 
-    Starts everything, and stops it again.
+    Starts everything, and stops it again; with --serve, not before Ctrl-C.
 
     \b
-    Example:  freediv demo
+    Example:  freediv demo --serve
+              curl 127.0.0.1:8080/predict --json '{"inputs": "a film with a heart"}'
     """
-    from ..demonstration import demonstrate
+    from ..deploy.demonstration import demonstrate
 
-    _check_place(report)
-    with progress_bar() as advance:
-        found = demonstrate(model, advance)
-    run = run_cost("demo", model, found.topology, found.answers)
-    show(run, found.sentences, found.answers, as_json=as_json, report=report, on_page=True, expected=found.expected)
-    right = sum(wanted == one.name for wanted, one in zip(found.expected, found.answers.predictions, strict=False))
+    if port is not None and not serve:
+        raise UserError(f"--port {port} is where --serve is to answer: give both")
+    with ExitStack() as stack:
+        page = stack.enter_context(opened_page(report, with_sentences=False))  # they are the package's own
+        door = stack.enter_context(closing(_reserved(8080 if port is None else port))) if serve else None
+        bar = stack.enter_context(ExitStack())
+        advance = bar.enter_context(progress_bar())
+
+        def tell(found: Demonstration) -> None:
+            bar.close()
+            _show_demonstration(model, found, page, as_json=as_json)
+
+        def answer(found: Demonstration, stopped: Event) -> None:
+            from ..door.opening import open_local_door
+
+            tell(found)
+            assert door is not None
+            open_local_door(found.folder, door, lambda address, models: _say_address(address, as_json), stopped)
+
+        found = demonstrate(model, advance, None if door is None else answer)
+        if door is None:
+            tell(found)
+
+
+def _reserved(port: int) -> socket:
+    """A socket of 127.0.0.1, which nobody else gets meanwhile.
+
+    Raises:
+        UserError: it is not to be had.
+    """
+    from ..cluster.ports import bound
+
+    try:
+        found = bound("127.0.0.1", port)
+        found.listen()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(
+            f"cannot listen on 127.0.0.1:{port} ({reason}); choose another with --port, or any free one with --port 0"
+        ) from None
+    return found
+
+
+def _say_address(address: str, as_json: bool) -> None:
+    example = """--json '{"inputs": "a film with a heart"}'"""
+    click.echo(f"{address} answers until Ctrl-C, such as: curl {address}/predict {example}", err=as_json)
+
+
+def _show_demonstration(model: str, found: Demonstration, page: NewFile | None, *, as_json: bool) -> None:
+    from ..owners.costs import run_cost
+
+    answers = found.answers
+    run = run_cost(answers.requests, answers.architecture, found.topology, command="demo", model=model)
+    show(run, found.sentences, answers, as_json=as_json, expected=found.expected)
+    if page is not None:
+        show_page(page, run, found.sentences, answers, as_json=as_json, on_page=True)
+    right = sum(wanted == one.name for wanted, one in zip(found.expected, answers.predictions, strict=False))
     phases = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in found.phases.items())
     memory = ", ".join(f"{name} {peak / 2**20:.0f} MiB" for name, peak in found.peak_memory_bytes.items())
     total = sum(found.peak_memory_bytes.values()) / 2**20

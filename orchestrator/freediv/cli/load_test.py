@@ -46,43 +46,45 @@ def load_test(
 ) -> None:
     """Have many data owners ask a running deployment at once; every answer is compared with the one it gets alone.
 
-    DIR is a rendered directory, whose data owners ask in turn, or the folder of one. Exit status 1 if a request was
-    answered wrongly or not at all.
+    DIR is a rendered directory, whose data owners ask in turn, or the folder of one, who is not told the parties'
+    memory. Exit status 1 if a request was answered wrongly or not at all.
 
     \b
     Example:  freediv load-test deployment --owners 8 --duration 10m --chart load.svg
     """
     from ..bench.load import run_load
-    from ..demonstration import read_sentences
-    from ..render import owner_folders
+    from ..cluster.configuration import PartyConfig
+    from ..cluster.folders import owner_folders, read_any_config
+    from ..deploy.demonstration import read_sentences
     from .inference import progress_bar
+    from .options.charts import opened_chart
 
     if min(owners, sentences, requests or 1, length or 1) < 1:
         raise UserError("--owners, --requests, --sentences and --length are at least 1")
-    if chart is not None and not chart.parent.is_dir():
-        raise UserError(f"{chart}: there is no directory {chart.parent}; create it, or choose another place")
-    with progress_bar() as advance:
-        load = asyncio.run(
-            run_load(
-                owner_folders(directory, "data-owner"),
-                read_sentences()[0],
-                owners=owners,
-                requests=requests if requests is not None or duration is not None else 10,
-                seconds=duration,
-                sentences=sentences,
-                length=length,
-                on_progress=advance,
+    with opened_chart(chart) as picture:
+        with progress_bar() as advance:
+            load = asyncio.run(
+                run_load(
+                    owner_folders(directory, "data-owner"),
+                    read_sentences()[0],
+                    owners=owners,
+                    requests=requests if requests is not None or duration is not None else 10,
+                    seconds=duration,
+                    sentences=sentences,
+                    length=length,
+                    operator=config if isinstance(config := read_any_config(directory), PartyConfig) else None,
+                    on_progress=advance,
+                )
             )
-        )
-    if chart is not None:
-        from ..bench.load_chart import draw
+        if as_json:
+            click.echo(json.dumps(load.to_dict(), indent=2))
+        else:
+            _show(load)
+        if picture is not None:
+            from ..bench.load_chart import draw
 
-        draw(load, _title(load), chart)
-        click.echo(f"chart: {chart.resolve()}", err=as_json)
-    if as_json:
-        click.echo(json.dumps(load.to_dict(), indent=2))
-    else:
-        _show(load)
+            draw(load, _title(load), picture)
+            click.echo(f"chart: {picture.path.resolve()}", err=as_json)
     if load.wrong or load.errors:
         raise SystemExit(1)
 
@@ -93,23 +95,25 @@ def _title(load: Load) -> str:
 
 
 def _show(load: Load) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from ..terminal import console
+
     found: dict[str, Any] = load.to_dict()
-    console = Console()
-    console.print(_title(load), highlight=False)
+    out = console()
+    out.print(_title(load))
     errors = sum(load.errors.values())
     told = f"{len(load.replies)} requests answered, {load.wrong} of them wrongly; {errors} not answered"
-    console.print(f"{told}; {load.sent_away} times sent away from a full queue, and back", highlight=False)
+    out.print(f"{told}; {load.sent_away} times sent away from a full queue, and back")
     rates = f"{found['requests_per_second']:.2f} requests/s, {found['sentences_per_second']:.2f} sentences/s"
-    console.print(f"{rates}, {found['requests_per_run']:.2f} requests to a run", highlight=False)
+    out.print(f"{rates}, {found['requests_per_run']:.2f} requests to a run")
     latency = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in found["latency_seconds"].items())
-    console.print(f"latency: {latency}", highlight=False)
+    out.print(f"latency: {latency}")
     for reason, count in load.errors.most_common():
-        console.print(f"[red]{count} times:[/red] {reason}", highlight=False)
+        out.print(f"{count} times: {reason}", style="red")
     table = Table("party", "MiB at start", "at end", "MiB/hour", box=None, header_style="")
     for party in found["parties"]:
         mebibytes = (party["memory_at_start"], party["memory_at_end"], party["bytes_per_hour"])
         table.add_row(str(party["rank"]), *(f"{value / 2**20:,.0f}" for value in mebibytes))
-    console.print(table)
+    if found["parties"]:
+        out.print(table)

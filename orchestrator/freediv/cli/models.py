@@ -1,276 +1,84 @@
-"""`freediv finetune` and `convert`: making a model."""
+"""`freediv models` and `rollback`: which models the parties keep, and going back to an earlier one."""
 
 from __future__ import annotations
 
-import shlex
-import shutil
-import sys
-from functools import partial
+import json
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from .columns import columns
-
 if TYPE_CHECKING:
-    from ..transformer import Precision
+    from ..wire.status import PartyStatus, StoredModel
 
-_PATH = click.Path(path_type=Path)
-_SEEDS = click.option(
-    "--seeds", type=click.IntRange(1), default=1, show_default=True,
-    help="Train so often, from this seed on; the best on held-out rows is kept, the card has all.",
-)  # fmt: skip
-
-
-def _run_directory(run: Path | None, out: Path) -> Path:
-    return run or out.with_name(f"{out.name}.run")
-
-
-def _resolved(model: Path | None) -> Path | None:
-    """The directory of a model that may have been left out."""
-    from ..transformer import resolve_model
-
-    return None if model is None else resolve_model(model)
-
-
-def _command_line() -> str:
-    return shlex.join(["freediv", *sys.argv[1:]])
+_DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(path_type=Path))
 
 
 @click.command()
-@click.argument("pretrained", type=_PATH)
-@click.option("--data", type=_PATH, required=True, help="Labelled texts: .tsv, .csv or .jsonl with named columns.")
-@click.option("--dev", type=_PATH, help="Labelled sentences to measure the teacher on, once, at the end.")
-@click.option("-o", "--out", type=_PATH, required=True, help="Directory to write; must not be there yet.")
-@columns
-@click.option("--label-names", help="Names of labels 0, 1, ..., with commas between them.  [default: as in the data]")
-@click.option("--epochs", type=click.IntRange(1), default=3, show_default=True, help="Times that it sees the data.")
-@click.option(
-    "--learning-rate",
-    type=click.FloatRange(0, min_open=True),
-    default=5e-5,
-    show_default=True,
-    help="Of AdamW at its peak: linear warm-up, then linear decay to 0.",
-)
-@click.option(
-    "--tokens-per-batch", type=click.IntRange(8), default=1024, show_default=True, help="Word pieces of a batch."
-)
-@click.option(
-    "--accumulate",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Batches whose gradients make one step: for large steps in little memory.",
-)
-@click.option(
-    "--guide",
-    type=_PATH,
-    metavar="DIR",
-    help="A larger classifier of the same labels: its probabilities are learned in place of the labels.",
-)
-@click.option(
-    "--long-share",
-    type=click.FloatRange(0, 0.9),
-    default=0.0,
-    show_default=True,
-    help="Share of word pieces from rows strung together, up to the longest; --guide tells what they say.",
-)
-@click.option(
-    "--longest", type=click.IntRange(8), default=128, show_default=True, help="Cut texts there, in word pieces."
-)
-@click.option(
-    "--dropout",
-    type=click.FloatRange(0, 0.9),
-    default=0.1,
-    show_default=True,
-    help="Share of activations and attention weights dropped.",
-)
-@click.option("--freeze-embeddings", is_flag=True, help="Keep the word table as it was published.")
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "bfloat16"]),
-    default="float32",
-    show_default=True,
-    help="Of the operands of products; bfloat16 for devices that have units for it.",
-)
-@click.option(
-    "--patience",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Epochs no better on held-out rows that end the training; the best is kept. 0: all epochs, and the last.",
-)
-@click.option(
-    "--hold-out",
-    type=click.FloatRange(0, 0.5),
-    default=0.02,
-    show_default=True,
-    help="Share to measure on; a row that is part of another stays with it.",
-)
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is random but the rows held out."
-)
-@_SEEDS
-@click.option("--run", type=_PATH, help="Directory of checkpoints.  [default: OUT.run, removed when done]")
-@click.option("--note", default="", help="A sentence for the model card, such as where the weights and data come from.")
-def finetune(
-    pretrained: Path,
-    data: Path,
-    dev: Path | None,
-    out: Path,
-    text_columns: tuple[str, ...],
-    label_column: str,
-    label_names: str | None,
-    run: Path | None,
-    note: str,
-    guide: Path | None,
-    **settings: Any,
-) -> None:
-    """Train a teacher: a pretrained encoder and labelled sentences in, a classifier and its card out.
+@_DIRECTORY
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def models(directory: Path, as_json: bool) -> None:
+    """List the models that the parties keep on their disks: the one in use, and those before it.
 
-    PRETRAINED is a Hugging Face directory of a BERT or MPNet, or `hub:owner/name`, fetched where a hub can be reached.
-    A run that was interrupted goes on from its last checkpoint when the same command is given again.
+    DIR is a rendered directory or any one role's folder.
 
     \b
-    Examples:
-      freediv finetune all-MiniLM-L6-v2 --data train.tsv --label-names negative,positive -o teacher
-      freediv finetune all-MiniLM-L6-v2 --data pairs.csv --text-column question --text-column answer -o teacher
-      freediv finetune all-MiniLM-L6-v2 --data train.tsv --guide mpnet-teacher --long-share 0.15 -o teacher
+    Example:  freediv models deployment
     """
-    from ..conversion.data import read_examples
-    from ..conversion.finetuning import FinetuneSettings
-    from ..conversion.finetuning import finetune as train_teacher
-    from ..transformer import resolve_model
+    from rich.table import Table
 
-    names = tuple(name.strip() for name in label_names.split(",")) if label_names else None
-    examples = read_examples(data, text_columns=text_columns, label_column=label_column, label_names=names)
-    dev_examples = None
-    if dev is not None:
-        dev_examples = read_examples(
-            dev, text_columns=text_columns, label_column=label_column, label_names=examples.label_names
-        )
-    run_path = _run_directory(run, out)
-    made = train_teacher(
-        resolve_model(pretrained), examples, dev_examples, FinetuneSettings(**settings), out, run_path,
-        command=_command_line(), note=note, guide=_resolved(guide),
-    )  # fmt: skip
-    if run is None:
-        shutil.rmtree(run_path, ignore_errors=True)
-    for name, evaluation in (("held-out rows", made.held_out), ("dev", made.dev)):
-        if evaluation is not None:
-            click.echo(f"accuracy on {name}: {evaluation.overall}")
-    click.echo(f"wrote {out}")
+    from ..cluster.folders import read_any_config
+    from ..terminal import console
+    from ..wire.status import party_states
+
+    states = party_states(read_any_config(directory))
+    found = [(one, _use(one.model_id, states), _holders(one.model_id, states)) for one in _all(states)]
+    if as_json:
+        entries = [asdict(one) | {"use": use, "parties": ranks} for one, use, ranks in found]
+        click.echo(json.dumps(entries, indent=2))
+        return
+    table = Table("model", "", "uploaded", "parties", "architecture", box=None, header_style="")
+    for one, use, ranks in found:
+        uploaded = datetime.fromtimestamp(one.uploaded).astimezone()
+        about = f"{one.about}; budgets began anew" if one.fresh_budget else one.about
+        table.add_row(one.model_id, use, f"{uploaded:%Y-%m-%d %H:%M}", " ".join(map(str, ranks)), about)
+    out = console()
+    out.print(table if found else "the parties have no model; load one with `freediv load`")
+    for problem in dict.fromkeys(state.problem for state in states if state.problem):
+        out.print(problem, style="yellow")
 
 
 @click.command()
-@click.argument("teacher", type=_PATH)
-@click.option("--recipe", type=_PATH, required=True, help="YAML; see configs/recipes/.")
-@click.option("--data", type=_PATH, required=True, help="Sentences to distil on; labels are not needed.")
-@click.option("--dev", type=_PATH, help="Labelled sentences to measure teacher and student on, once, at the end.")
-@click.option("-o", "--out", type=_PATH, required=True, help="Directory to write; must not be there yet.")
-@columns
-@click.option("--run", type=_PATH, help="Directory of checkpoints.  [default: OUT.run, removed when done]")
-@click.option("--note", default="", help="A sentence for the model card, such as where the weights and data come from.")
-@_SEEDS
-@click.option(
-    "--published",
-    type=_PATH,
-    metavar="DIR",
-    help="The published model that the teacher was made from. Its word table is kept as it is there, for data owners "
-    "to look words up: cheaper, and whole. Without it the table is secret.",
-)
-@click.option(
-    "--start",
-    type=_PATH,
-    metavar="DIR",
-    help="A student of the same teacher and functions to go on from, in place of stage 1; norms may lose their roots.",
-)
-@click.option(
-    "--guide",
-    type=_PATH,
-    metavar="DIR",
-    help="A larger classifier of the same labels, such as the teacher's own guide: the last stage learns its "
-    "probabilities in place of the teacher's.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice(["float32", "bfloat16"]),
-    help="Of the operands of products; bfloat16 for devices that have units for it.  [default: the recipe's]",
-)
-@click.option(
-    "--longer",
-    type=click.FloatRange(0, min_open=True),
-    default=1.0,
-    show_default=True,
-    help="Times the epochs of every stage: recipes are made for two cores.",
-)
-@click.option(
-    "--tokens-per-batch",
-    type=click.IntRange(8),
-    help="Word pieces of a batch: more for an accelerator. Learning rates go with the square root.  "
-    "[default: the recipe's]",
-)
-@click.option("--allow-overflow", is_flag=True, help="Write a student even if its values could wrap around.")
-def convert(
-    teacher: Path,
-    recipe: Path,
-    data: Path,
-    dev: Path | None,
-    out: Path,
-    text_columns: tuple[str, ...],
-    label_column: str,
-    run: Path | None,
-    note: str,
-    seeds: int,
-    published: Path | None,
-    start: Path | None,
-    guide: Path | None,
-    precision: Precision | None,
-    longer: float,
-    tokens_per_batch: int | None,
-    allow_overflow: bool,
-) -> None:
-    """Convert a teacher into a student that MPC runs cheaply: replace, calibrate, distil, measure.
+@_DIRECTORY
+@click.option("--to", "model_id", help="Which model, or the beginning of its id.  [default: the one before]")
+def rollback(directory: Path, model_id: str | None) -> None:
+    """Have all parties switch back to the model that was in use before, which they still keep: nothing is uploaded.
 
-    TEACHER is a Hugging Face directory of a fine-tuned BERT or MPNet classifier. A conversion that was interrupted
-    goes on from its last checkpoint when the same command is given again.
+    DIR is a rendered directory or the model owner's folder.
 
     \b
-    Examples:
-      freediv convert teacher --recipe configs/recipes/2quad-freediv.yaml --data train.tsv --dev dev.tsv -o student
-      freediv convert teacher --recipe configs/recipes/2quad-freediv.yaml --data train.tsv --dev dev.tsv \
-        --published all-MiniLM-L6-v2 -o student
+    Example:  freediv rollback deployment
     """
-    from ..conversion.converting import convert as make_student
-    from ..conversion.data import read_examples
-    from ..conversion.recipe import read_recipe
-    from ..transformer import read_model, resolve_model
+    from ..cluster.folders import owner_folder
+    from ..owners.model_owner import rollback as switch_back
+    from .inference import progress_bar
 
-    directory = resolve_model(teacher)
-    chosen = read_recipe(recipe).scaled(longer, tokens_per_batch)
-    if precision is not None:
-        chosen = chosen.model_copy(update={"precision": precision})
-    labels = read_model(directory).architecture.label_names
-    read = partial(read_examples, text_columns=text_columns, label_column=label_column, label_names=labels)
-    examples = read(data, labelled=None)
-    dev_examples = read(dev) if dev is not None else None
-    run_path = _run_directory(run, out)
-    made = make_student(
-        directory, chosen, examples, dev_examples, out, run_path,
-        command=_command_line(), note=note, seeds=seeds, allow_overflow=allow_overflow,
-        published=_resolved(published),
-        start=_resolved(start),
-        guide=_resolved(guide),
-    )  # fmt: skip
-    if run is None:
-        shutil.rmtree(run_path, ignore_errors=True)
-    for name, evaluation in (("teacher", made.teacher_dev), ("student", made.student_dev)):
-        if evaluation is not None:
-            click.echo(f"{name} on dev: {evaluation.overall}")
-    click.echo(f"headroom: {made.headroom.bits:.1f} bits")
-    if made.headroom.without_answer:
-        click.echo(
-            f"without an answer: {made.headroom.without_answer} of {made.headroom.count} sequences, many of them random"
-        )
-    click.echo(f"wrote {out}")
+    folder = owner_folder(directory, "model-owner")
+    with progress_bar() as advance:
+        model = switch_back(folder, model_id, on_progress=advance)
+    click.echo(f"all parties serve model {model.model_id} again ({model.about})")
+
+
+def _all(states: list[PartyStatus]) -> list[StoredModel]:
+    """In the order of party 0, which decides on the model in use."""
+    return list({one.model_id: one for state in reversed(states) for one in reversed(state.stored)}.values())[::-1]
+
+
+def _use(model_id: str, states: list[PartyStatus]) -> str:
+    return "in use" if any(state.model_id == model_id for state in states) else "kept"
+
+
+def _holders(model_id: str, states: list[PartyStatus]) -> list[int]:
+    return [state.rank for state in states if any(one.model_id == model_id for one in state.stored)]

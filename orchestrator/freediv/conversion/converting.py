@@ -2,196 +2,169 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tokenizers import Tokenizer
 
 from ..errors import UserError
-from ..transformer import Certificate, Model, as_stored, read_model, read_pretrained, write_model
-from .accuracy import Accuracy, Evaluation
-from .attempts import Attempt, attempts_section, best
-from .batches import plan_batches
-from .bounds import stage_bounds
-from .calibration import calibrate
-from .card import (
-    Provenance,
-    accuracy_section,
-    agreement_section,
-    headroom_section,
-    model_section,
-    provenance_section,
-    render_card,
-    settings_section,
-    training_device,
-    training_section,
-    versions_section,
-)  # fmt: skip
-from .checks import Checks, Sequences, Texts, make_checks
-from .data import Examples, split_off
-from .distillation import distil, with_roots
-from .guide import Guide, make_guide, make_guide_beside, read_guide, reads_pieces, reads_rows
-from .headroom import Headroom, measure_headroom
-from .holding_out import hold_out
-from .output import new_directory, require_new
-from .pairs import as_read
-from .programs import Programs
-from .progress import say
-from .recipe import Recipe
-from .replacement import Student, make_student
-from .row_limits import with_row_limits
-from .run import RunDirectory, file_digest
-from .table_cut import TableCut, measure_table_cut
-from .training import Trained
-from .vocabulary import encode, read_tokenizer
+from ..model import Model, as_stored, encode, read_model, read_pretrained, read_tokenizer, write_model, write_tokenizer
+from ..progress import say
+from .cards.attempts import Attempt
+from .cards.card import settings_section
+from .making import MIN_HEADROOM_BITS, Made, Making, Measured, Product, digests, make
+from .measures.headroom import measure_headroom
+from .output import require_new
+from .run_directory import RunDirectory
+from .student.calibration import calibrate
+from .student.checks import Sequences, Texts, make_checks
+from .student.distillation import distil, with_roots
+from .student.recipe import Recipe
+from .student.replacement import Student, make_student
+from .student.row_limits import with_row_limits
+from .student.table_cut import measure_table_cut
+from .texts.batches import plan_batches
+from .texts.examples import Examples, split_off
+from .texts.pairing import as_read
+from .training.guide import Guide, make_guide, make_guide_beside, read_guide, reads_pieces, reads_rows
+from .training.steps import Programs
 
-MIN_HEADROOM_BITS = 1.0
 _USUAL_ROWS = 4096
 """Of the training data, for the limits of rows."""
 
 
 @dataclass(frozen=True)
-class Converted:
-    """A student on disk, and what was measured of it; evaluations are None where there were no labels for them."""
+class Conversion:
+    """How a teacher becomes a student.
 
-    model: Model
-    teacher_dev: Evaluation | None
-    student_dev: Evaluation | None
-    student_dev_before: Evaluation | None
-    headroom: Headroom
-    agreement: dict[int, Accuracy]
-
-
-@dataclass(frozen=True)
-class _Before:
-    """What there is beside the attempts: the teacher, and the student before distillation, by data set; and what its
-    word table has lost.
+    Attributes:
+        teacher: its directory.
+        recipe: the student's functions, and how it learns.
+        published: the model whose word table the student has, and which is public; None: a table of its own, secret.
+        start: a student of the same teacher that has this recipe's functions, but maybe roots where this one has none:
+            distillation goes on from there, and stage 1 and what comes before it are left out.
+        seeds: how many students are trained, from the recipe's seed on.
+        allow_overflow: write a student even if its values could wrap around.
     """
 
-    teacher: Mapping[str, Evaluation | None]
-    calibrated: dict[str, Evaluation | None]
-    agreement: dict[int, Accuracy]
-    table_cut: TableCut
+    teacher: Path
+    recipe: Recipe
+    published: Path | None = None
+    start: Path | None = None
+    seeds: int = 1
+    allow_overflow: bool = False
 
 
-def convert(
-    teacher_directory: Path,
-    recipe: Recipe,
-    examples: Examples,
-    dev: Examples | None,
-    out: Path,
-    run_path: Path,
-    *,
-    command: str,
-    note: str = "",
-    seeds: int = 1,
-    allow_overflow: bool = False,
-    published: Path | None = None,
-    start: Path | None = None,
-    guide: Path | None = None,
-) -> Converted:
-    """Replace, calibrate, distil, measure, and write the student to `out` with its card; resumes what `run_path` holds.
-
-    The student's word table is that of the model `published`, and public; without one it is secret. With `start`, a
-    student of the same teacher that has this recipe's functions, but maybe roots where this one has none, distillation
-    goes on from there: stage 1 and what comes before it are left out. The last stage learns the probabilities of a
-    `guide`, a classifier of the same labels, in place of the teacher's.
-    With several `seeds` (the recipe's, and those that follow it) the best by held-out rows is written, and the card has
-    all of them. Dev is looked at once, when nothing is left to choose.
+def convert(conversion: Conversion, making: Making) -> Made:
+    """Replace, calibrate, distil, measure, and write the student; with a guide, the last stage learns its probabilities
+    in place of the teacher's.
 
     Raises:
-        UserError: the recipe does not fit the teacher or the `start`, `out` is there already, or the student could
+        UserError: the recipe does not fit the teacher or the `start`, the output is there already, or the student could
             overflow.
     """
-    require_new(out)
-    teacher = as_read(read_model(teacher_directory), examples.texts, examples.source)
-    _require_fitting(teacher, recipe, examples, dev, allow_overflow)
-    kept, held_out = hold_out(examples, recipe.data.hold_out)
-    if recipe.data.rows is not None and recipe.data.rows < len(kept):
-        kept, _ = split_off(kept, 1 - recipe.data.rows / len(kept), recipe.seed)
-    tokenizer = read_tokenizer(teacher_directory)
-    full = encode(tokenizer, kept.texts, teacher.architecture.positions)
-    table = None if published is None else _published_table(published, teacher, tokenizer)
-    student = make_student(teacher, tokenizer, full, recipe, table)
-    longest = min(recipe.data.longest, student.model.architecture.positions)
-    identity = {
-        "command": "convert",
-        "teacher": file_digest(teacher_directory / "model.safetensors"),
-        "data": examples.digest,
-        "rows": recipe.seed,
-        **_digests(published=published, start=start, guide=guide),
-    }
-    own_recipe = _distilled_by(recipe, longest, started=start is not None)
-    own = encode(student.tokenizer, kept.texts, longest)
-    table_cut = measure_table_cut(student, teacher, own, full)
-    say(str(table_cut))
-    calibrated = _calibrate(student, teacher, own, recipe)
-    first = calibrated if start is None else _started(calibrated, read_model(start))
-    itself = reads_pieces(teacher, student.kept) if recipe.logits.noise else reads_rows(teacher, full)
-    guiding = _guiding(guide, itself, student, own, recipe, kept)
-    student = replace(student, model=first)
-    trained = _distilled(student, teacher, guiding, own, own_recipe, identity, run_path, seeds)
-    if recipe.row_limits and not student.model.architecture.bounded:
-        usual = Texts(own[:_USUAL_ROWS], own[:_USUAL_ROWS], None).with_long(
-            student.model, student.model, longest, recipe.seed
-        )
-        trained = {seed: (with_row_limits(one, usual.own), phases) for seed, (one, phases) in trained.items()}
-    calibrated = as_stored(calibrated, recipe.weights)
+    require_new(making.out)
+    teacher = as_read(read_model(conversion.teacher), making.examples.texts, making.examples.source)
+    _require_fitting(teacher, conversion, making)
+    return make(making, conversion.recipe.data.hold_out, partial(_Converting, conversion, making, teacher))
 
-    data_sets = {"held out": held_out if len(held_out) else kept.take(np.arange(min(len(kept), 1000)))}
-    if dev is not None:
-        data_sets["dev"] = dev
-    checks = make_checks(teacher, tokenizer, student, data_sets, longest, recipe.seed)
-    before = _Before(checks.teachers, checks.evaluate(calibrated), checks.agreement(calibrated), table_cut)
-    attempts = [_measured(seed, *trained[seed], recipe, checks) for seed in trained]
-    attempt = best(attempts, MIN_HEADROOM_BITS)
-    headroom = attempt.headroom
-    assert headroom is not None
-    if headroom.bits < MIN_HEADROOM_BITS and not allow_overflow:
-        raise UserError(
-            f"the student has {headroom.bits:.1f} bits of headroom and could overflow unseen; it was not written. "
-            "Change the recipe, or write it all the same with --allow-overflow"
-        )
-    certificate = Certificate(headroom_bits=round(headroom.bits, 2))
-    model = replace(attempt.model, certificate=certificate, directory=None)
-    provenance = Provenance(command, examples.source.name, examples.digest, len(kept), note)
-    with new_directory(out) as directory:
+
+class _Converting:
+    """A student on its way: its functions are replaced and calibrated as this is made, and each seed distils it."""
+
+    command, name, title = "convert", "student", "a student for private inference"
+
+    def __init__(
+        self, conversion: Conversion, making: Making, teacher: Model, kept: Examples, held_out: Examples
+    ) -> None:
+        recipe, started = conversion.recipe, conversion.start is not None
+        if recipe.data.rows is not None and recipe.data.rows < len(kept):
+            kept, _ = split_off(kept, 1 - recipe.data.rows / len(kept), recipe.seed)
+        self.kept, self.seeds = kept, range(recipe.seed, recipe.seed + conversion.seeds)
+        self.facts: Mapping[str, object] = {
+            "recipe": recipe.name,
+            **({"start": conversion.start.name} if conversion.start else {}),
+        }
+        self.settings = settings_section("Recipe", recipe.model_dump(mode="json", exclude_none=True))
+        self._conversion, self._teacher, self._recipe = conversion, teacher, recipe
+        self._data = {"held out": held_out if len(held_out) else kept.take(np.arange(min(len(kept), 1000)))}
+        if making.dev is not None:
+            self._data["dev"] = making.dev
+        self._tokenizer = read_tokenizer(conversion.teacher)
+        full = encode(self._tokenizer, kept.texts, teacher.architecture.positions, teacher.architecture.vocabulary)
+        table = None
+        if conversion.published is not None:
+            table = _published_table(conversion.published, teacher, self._tokenizer)
+        student = make_student(teacher, self._tokenizer, full, recipe, table)
+        self._longest = min(recipe.data.longest, student.model.architecture.positions)
+        models = {"teacher": conversion.teacher, "published": conversion.published, "start": conversion.start}
+        self._identity = {**digests(**models), "rows": recipe.seed}
+        self._distilled = _distilled_by(recipe, self._longest, started=started)
+        self._own = encode(student.tokenizer, kept.texts, self._longest, student.model.architecture.vocabulary)
+        self.about = str(measure_table_cut(student, teacher, self._own, full))
+        say(self.about)
+        self._calibrated = _calibrate(student, teacher, self._own, recipe)
+        first = _started(self._calibrated, read_model(conversion.start)) if conversion.start else self._calibrated
+        itself = reads_pieces(teacher, student.kept) if recipe.logits.noise else reads_rows(teacher, full)
+        self._guide = _guiding(making.guide, itself, student, self._own, recipe, kept)
+        self._student = replace(student, model=first)
+
+    def identity(self, seed: int) -> dict[str, object]:
+        recipe = self._distilled.model_dump(mode="json", exclude={"weights", "row_limits"}) | {"seed": seed}
+        return {**self._identity, "recipe": recipe}
+
+    def train(self, seed: int, run: RunDirectory, programs: Programs) -> Product:
+        recipe = self._distilled.model_copy(update={"seed": seed})
+        model, phases = distil(self._student, self._teacher, self._guide, self._own, recipe, run, programs)
+        untrained = self._student.model
+        if recipe.row_limits and not untrained.architecture.bounded:
+            rows = self._own[:_USUAL_ROWS]
+            usual = Texts(rows, rows, None).with_long(untrained, untrained, self._longest, self._recipe.seed)
+            model = with_row_limits(model, usual.own)
+        return model, phases
+
+    def measure(self, products: Mapping[int, Product]) -> Measured:
+        seed, weights = self._recipe.seed, self._recipe.weights
+        checks = make_checks(self._teacher, self._tokenizer, self._student, self._data, self._longest, seed)
+        attempts = []
+        calibrated = as_stored(self._calibrated, weights)
+        beside = {"teacher": checks.teachers, "before distillation": checks.evaluate(calibrated)}
+        agreement = checks.agreement(calibrated)
+        for seed, (model, phases) in products.items():
+            stored = as_stored(model, weights)  # what is measured is what is shipped
+            headroom = measure_headroom(stored, checks.stress)
+            attempts.append(Attempt(seed, stored, phases, checks.evaluate(stored), headroom, checks.agreement(stored)))
+        return Measured(attempts, beside, agreement)
+
+    def write(self, chosen: Attempt, model: Model, directory: Path) -> None:
+        headroom = chosen.headroom
+        assert headroom is not None
+        if headroom.bits < MIN_HEADROOM_BITS and not self._conversion.allow_overflow:
+            raise UserError(
+                f"the student has {headroom.bits:.1f} bits of headroom and could overflow unseen; it was not written. "
+                "Change the recipe, or write it all the same with --allow-overflow"
+            )
         # Rounded once: rows that are rounded already have other scales.
-        written = replace(model, parameters=trained[attempt.seed][0].parameters)
-        write_model(written, directory, weights=recipe.weights)
-        _write_tokenizer(student, teacher_directory, directory)
-        card = _card(
-            out.name, model, recipe, before, attempts, attempt, headroom, provenance, {"start": start, "guide": guide}
-        )
-        (directory / "README.md").write_text(card, encoding="utf-8")
-    return Converted(
-        replace(model, directory=out), before.teacher.get("dev"), attempt.evaluations.get("dev"),
-        before.calibrated.get("dev"), headroom, attempt.agreement,
-    )  # fmt: skip
+        whole = replace(model, certificate=headroom.certificate, directory=None)
+        write_model(whole, directory, weights=self._recipe.weights)
+        write_tokenizer(self._student.tokenizer, directory, self._conversion.teacher)
 
 
-def _measured(seed: int, model: Model, phases: dict[str, Trained], recipe: Recipe, checks: Checks) -> Attempt:
-    stored = as_stored(model, recipe.weights)  # what is measured is what is shipped
-    headroom = measure_headroom(stored, checks.stress)
-    return Attempt(seed, stored, phases, checks.evaluate(stored), headroom, checks.agreement(stored))
-
-
-def _require_fitting(
-    teacher: Model, recipe: Recipe, examples: Examples, dev: Examples | None, allow_overflow: bool
-) -> None:
+def _require_fitting(teacher: Model, conversion: Conversion, making: Making) -> None:
     """Refuse data of other labels than the teacher's, and a recipe whose student nothing bounds."""
-    for data in (examples, dev):
+    for data in (making.examples, making.dev):
         if data is not None and data.labels is not None and len(data.label_names) != teacher.architecture.labels:
             count = len(data.label_names)
             raise UserError(f"{data.source}: {count} labels, the teacher knows {teacher.architecture.labels}")
-    if dev is not None:
-        as_read(replace(teacher, plain=False), dev.texts, dev.source)
-    if not allow_overflow and not recipe.bounded(teacher.architecture):
+    if making.dev is not None:
+        as_read(replace(teacher, plain=False), making.dev.texts, making.dev.source)
+    if not conversion.allow_overflow and not conversion.recipe.bounded(teacher.architecture):
         raise UserError(
-            f"recipe {recipe.name}: a norm without a root bounds nothing, and its student could overflow unseen; "
-            "convert it all the same with --allow-overflow"
+            f"recipe {conversion.recipe.name}: a norm without a root bounds nothing, and its student could overflow "
+            "unseen; convert it all the same with --allow-overflow"
         )
 
 
@@ -210,30 +183,6 @@ def _published_table(published: Path, teacher: Model, tokenizer: Tokenizer) -> n
             "name the model that the teacher was made from"
         )
     return table
-
-
-def _distilled(
-    student: Student,
-    teacher: Model,
-    guide: Guide,
-    sequences: Sequences,
-    recipe: Recipe,
-    identity: Mapping[str, object],
-    run_path: Path,
-    seeds: int,
-) -> dict[int, tuple[Model, dict[str, Trained]]]:
-    """The student after its training, and what that took, by seed."""
-    found, programs = {}, Programs()
-    for seed in range(recipe.seed, recipe.seed + seeds):
-        chosen = recipe.model_copy(update={"seed": seed})
-        own_identity = {**identity, "recipe": chosen.model_dump(mode="json", exclude={"weights", "row_limits"})}
-        with RunDirectory(run_path / f"seed-{seed}", own_identity) as run:
-            found[seed] = distil(student, teacher, guide, sequences, chosen, run, programs)
-    return found
-
-
-def _digests(**models: Path | None) -> dict[str, str]:
-    return {what: file_digest(one / "model.safetensors") for what, one in models.items() if one is not None}
 
 
 def _distilled_by(recipe: Recipe, longest: int, *, started: bool) -> Recipe:
@@ -273,7 +222,7 @@ def _guiding(
         return teacher
     if not recipe.logits.epochs:
         raise UserError(f"--guide: recipe {recipe.name} leaves out the last stage, which a guide is for")
-    model = read_guide(guide, kept)
+    model = read_guide(guide, kept, teacher.model)
     return make_guide_beside(model, student.tokenizer, own) if recipe.logits.noise else make_guide(model, kept.texts)
 
 
@@ -282,62 +231,3 @@ def _calibrate(student: Student, teacher: Model, sequences: Sequences, recipe: R
     chosen = [sequences[row] for row in rows]
     plan = plan_batches([len(sequence) for sequence in chosen], tokens_per_batch=recipe.data.tokens_per_batch)
     return calibrate(student, teacher, chosen, plan, recipe.fit_activation)
-
-
-def _write_tokenizer(student: Student, teacher_directory: Path, directory: Path) -> None:
-    student.tokenizer.no_padding()
-    student.tokenizer.no_truncation()
-    student.tokenizer.save(str(directory / "tokenizer.json"), pretty=False)
-    settings = teacher_directory / "tokenizer_config.json"
-    if settings.is_file():
-        (directory / settings.name).write_bytes(settings.read_bytes())
-
-
-def _card(
-    name: str,
-    model: Model,
-    recipe: Recipe,
-    before: _Before,
-    attempts: Sequence[Attempt],
-    chosen: Attempt,
-    headroom: Headroom,
-    provenance: Provenance,
-    sources: Mapping[str, Path | None],
-) -> str:
-    columns = {
-        data: {"teacher": before.teacher[data], "before distillation": before.calibrated[data], "student": evaluation}
-        for data, evaluation in chosen.evaluations.items()
-    }
-    summary = {
-        "library_name": "freediv",
-        "pipeline_tag": "text-classification",
-        "freediv": {
-            "recipe": recipe.name,
-            **{what: one.name for what, one in sources.items() if one is not None},
-            "seed": chosen.seed,
-            "headroom_bits": round(headroom.bits, 2),
-            "training_seconds": round(chosen.seconds),
-            "device": training_device(),
-            "accuracy": {
-                data: {who: evaluation.to_dict() for who, evaluation in own.items() if evaluation is not None}
-                for data, own in columns.items()
-            },
-            "seeds": [attempt.summary() for attempt in attempts],
-        },
-    }
-    titles = {"dev": "Accuracy on dev", "held out": "Accuracy on rows kept out of the training"}
-    return render_card(
-        f"{name}: a student for private inference",
-        summary,
-        [
-            model_section(model.architecture, str(before.table_cut)),
-            *(accuracy_section(columns[data], title) for data, title in titles.items() if data in columns),
-            attempts_section(attempts, chosen),
-            agreement_section(chosen.agreement, before.agreement),
-            headroom_section(headroom, stage_bounds(model), model.architecture),
-            provenance_section(provenance),
-            settings_section("Recipe", recipe.model_dump(mode="json", exclude_none=True)),
-            training_section(chosen.phases),
-            versions_section(),
-        ],
-    )

@@ -2,62 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
-import optax
 
 from ..errors import UserError
-from ..transformer import (
+from ..model import (
     Architecture,
     Model,
     Parameters,
     Precision,
+    encode,
     forward,
     read_pretrained,
+    read_tokenizer,
     write_model,
 )
-from .accuracy import Evaluation
-from .attempts import Attempt, attempts_section, best
-from .card import (
-    Provenance,
-    accuracy_section,
-    model_section,
-    provenance_section,
-    render_card,
-    settings_section,
-    training_device,
-    training_section,
-    versions_section,
-)  # fmt: skip
-from .data import Examples
-from .epochs import Mixture, draw_epochs, with_labels, with_logits
-from .evaluation import evaluate
-from .guide import Guide, make_guide, read_guide
-from .holding_out import hold_out
-from .output import new_directory, require_new
-from .pairs import as_read, separator_of
-from .programs import Programs
-from .run import RunDirectory, file_digest
-from .training import Epoch, Loss, NumpyParameters, Phase, RandomDropout, Schedule, Stopping, train
-from .vocabulary import encode, read_tokenizer
+from ..model.answers import ANSWERS, LABEL, answer_of
+from .cards.attempts import Attempt
+from .cards.card import settings_section
+from .making import Made, Making, Measured, Product, digests, make
+from .measures.evaluation import Evaluation
+from .measures.predictions import evaluate, evaluate_beside
+from .output import require_new
+from .run_directory import RunDirectory
+from .texts.examples import Examples
+from .texts.pairing import as_read, separator_of
+from .texts.targets import as_wanted
+from .training.epochs import Mixture, draw_epochs, with_labels, with_logits
+from .training.guide import make_guide, read_guide
+from .training.loop import Epoch, Loss, NumpyParameters, Phase, RandomDropout, Schedule, Stopping, train
+from .training.steps import Programs
 
 Array = jax.Array
 
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """How a teacher is trained; the defaults are a usual choice for BERT-family models of this size.
+    """How a teacher is trained, and what it `answer`s; the defaults are a usual choice for models of this size.
 
     `seeds` trainings, from `seed` on, which the rows held out choose between. After `patience` epochs without a better
     one on those rows a training ends, and its best epoch is kept (0: all epochs, and the last). `long_share` of the
     tokens are in rows strung together up to the `longest` length, which only a guide has labels for.
     """
 
+    answer: str = LABEL.name
     epochs: int = 3
     learning_rate: float = 5e-5
     tokens_per_batch: int = 1024
@@ -75,177 +68,134 @@ class FinetuneSettings:
     seeds: int = 1
 
 
-@dataclass(frozen=True)
-class Finetuned:
-    """The teacher on disk, and its accuracy on the rows kept out of the training and on dev, where there are any."""
-
-    model: Model
-    held_out: Evaluation | None
-    dev: Evaluation | None
-
-
-def finetune(
-    pretrained: Path,
-    examples: Examples,
-    dev: Examples | None,
-    settings: FinetuneSettings,
-    out: Path,
-    run_path: Path,
-    *,
-    command: str,
-    note: str = "",
-    guide: Path | None = None,
-) -> Finetuned:
-    """Fine-tune `pretrained` on `examples` and write the teacher to `out`, resuming from what `run_path` holds.
-
-    With a `guide`, a classifier of the same labels, it learns the guide's probabilities in place of the labels
-    (Hinton et al. 2015, temperature 1).
+def finetune(pretrained: Path, settings: FinetuneSettings, making: Making) -> Made:
+    """Fine-tune `pretrained` and write the teacher; with a guide, it learns what the guide says in place of the data
+    (Hinton et al. 2015, temperature 1; of vectors, Reimers and Gurevych 2020).
 
     Raises:
-        UserError: `out` is there already, the pretrained model or the guide cannot be read, or the guide's labels are
-            others.
+        UserError: the output is there already, the pretrained model or the guide cannot be read, the guide's labels are
+            others, the examples have one label alone, or nothing says what is to be learned.
     """
-    require_new(out)
-    classifier = None if guide is None else read_guide(guide, examples)
+    require_new(making.out)
+    examples, guide = making.examples, making.guide
+    answer = ANSWERS[settings.answer]
+    if guide is None and answer.target == "nothing":
+        raise UserError(
+            f"--answer {answer.name}: no data says what {answer.words.one} a text has; give a --guide, to learn its "
+            f"{answer.words.many}"
+        )
+    if guide is None and answer is LABEL and examples.labels is not None and len(np.unique(examples.labels)) < 2:
+        name = examples.label_names[examples.labels[0]]
+        raise UserError(f"{examples.source}: every row has the label '{name}'; give examples of two labels or more")
     if settings.long_share and guide is None:
         raise UserError("--long-share: rows strung together have no label; give a --guide, which tells what they say")
     if settings.patience and not settings.hold_out:
         raise UserError("--patience needs rows to judge by; give --hold-out a share above 0")
-    tokenizer = read_tokenizer(pretrained)
-    separator = separator_of(tokenizer) if examples.pairs else None
-    identity = {
-        "command": "finetune",
-        "pretrained": file_digest(Path(pretrained) / "model.safetensors"),
-        "data": examples.digest,
-        **({} if guide is None else {"guide": file_digest(guide / "model.safetensors")}),
-    }
-    kept, held_out = hold_out(examples, settings.hold_out)
-    guiding = None if classifier is None else make_guide(classifier, kept.texts)
-    attempts, programs = [], Programs()
-    for seed in range(settings.seed, settings.seed + settings.seeds):
-        own = replace(settings, seed=seed, seeds=1)
-        model = read_pretrained(pretrained, examples.label_names, seed)
-        model = replace(model, architecture=model.architecture.model_copy(update={"separator_token": separator}))
-        if dev is not None:
-            as_read(model, dev.texts, dev.source)
-        sequences = encode(tokenizer, kept.texts, min(settings.longest, model.architecture.positions))
-        with RunDirectory(run_path / f"seed-{seed}", identity | {"settings": asdict(own)}) as run:
-            stopping = Stopping(partial(_accuracy, model, held_out), own.patience) if own.patience else None
-            epochs = _epochs(model.architecture, sequences, kept, own, guiding, run)
-            phase = _phase(model.architecture, epochs, own, stopping, guided=guiding is not None)
-            trained = train(phase, model.parameters, None, run, programs)
-        model = replace(model, parameters=trained.parameters)
-        measured = {
-            name: evaluate(model, data, f"evaluate: {name}") if data is not None and len(data) else None
-            for name, data in (("held out", held_out), ("dev", dev))
-        }
-        attempts.append(Attempt(seed, model, {"finetune": trained}, measured))
-    chosen = best(attempts, 0.0)
-    provenance = Provenance(command, examples.source.name, examples.digest, len(kept), note)
-    with new_directory(out) as directory:
-        write_model(chosen.model, directory)
-        card = _card(out.name, settings, attempts, chosen, provenance, None if guide is None else guide.name)
-        (directory / "README.md").write_text(card, encoding="utf-8")
-    return Finetuned(replace(chosen.model, directory=out), chosen.evaluations["held out"], chosen.evaluations["dev"])
+    return make(making, settings.hold_out, partial(_Finetuning, pretrained, settings, making))
 
 
-def _accuracy(model: Model, examples: Examples, parameters: NumpyParameters) -> float:
-    """Of a model with these parameters."""
-    return evaluate(replace(model, parameters=parameters), examples, "evaluate: held out").overall.accuracy
+class _Finetuning:
+    """A teacher on its way: each seed trains the pretrained model from its beginning."""
+
+    command, name, title = "finetune", "teacher", "a fine-tuned model"
+    facts: Mapping[str, object] = {}
+    about = ""
+
+    def __init__(
+        self, pretrained: Path, settings: FinetuneSettings, making: Making, kept: Examples, held_out: Examples
+    ) -> None:
+        self.kept, self.seeds = kept, range(settings.seed, settings.seed + settings.seeds)
+        self.settings = settings_section("Settings", asdict(settings))
+        self._pretrained, self._own = pretrained, settings
+        self._digests = digests(pretrained=Path(pretrained))
+        self._held_out, self._data = held_out, {"held out": held_out, "dev": making.dev}
+        self._answer = ANSWERS[settings.answer]
+        tokenizer = read_tokenizer(pretrained)
+        self._separator = separator_of(tokenizer) if kept.pairs else None
+        model = self._begun(settings.seed)
+        if making.dev is not None:
+            as_read(model, making.dev.texts, making.dev.source)
+        self._longest = min(settings.longest, model.architecture.positions)
+        self._sequences = encode(tokenizer, kept.texts, self._longest, model.architecture.vocabulary)
+        self._targets = None
+        if kept.labels is not None:
+            self._targets = as_wanted(self._answer.target, tokenizer, kept.texts, kept.labels, self._longest)
+        self._guide = None
+        if making.guide is not None:
+            self._guide = make_guide(read_guide(making.guide, kept, model), kept.texts)
+
+    def identity(self, seed: int) -> dict[str, object]:
+        return {**self._digests, "settings": asdict(replace(self._own, seed=seed, seeds=1))}
+
+    def train(self, seed: int, run: RunDirectory, programs: Programs) -> Product:
+        model, own = self._begun(seed), self._own
+
+        def judge(parameters: NumpyParameters) -> float:
+            found = self._evaluate(replace(model, parameters=parameters), self._held_out, "held out")
+            return 0.0 if found is None else found.overall.value
+
+        phase = Phase(
+            name="finetune",
+            loss=answer_loss(model.architecture, own.dropout, guided=self._guide is not None),
+            epochs=self._epochs(model.architecture, seed, run),
+            schedule=Schedule(
+                own.learning_rate,
+                weight_decay=own.weight_decay,
+                beta2=0.999,
+                warmup_steps=200,
+                accumulate=own.accumulate,
+            ),
+            pad_token=model.architecture.pad_token,
+            seed=seed,
+            rate=lambda stage, name: float(not (own.freeze_embeddings and name == "word")),
+            stopping=Stopping(judge, own.patience) if own.patience else None,
+            precision=own.precision,
+        )
+        trained = train(phase, model.parameters, None, run, programs)
+        return replace(model, parameters=trained.parameters), {"finetune": trained}
+
+    def measure(self, products: Mapping[int, Product]) -> Measured:
+        attempts = []
+        for seed, (model, phases) in products.items():
+            found = {name: self._evaluate(model, data, name) for name, data in self._data.items()}
+            attempts.append(Attempt(seed, model, phases, found))
+        return Measured(attempts)
+
+    def _evaluate(self, model: Model, data: Examples | None, name: str) -> Evaluation | None:
+        """How good a model is beside what data says; where that is nothing, beside the guide."""
+        if data is None or not len(data):
+            return None
+        if data.labels is not None:
+            return evaluate(model, data, f"evaluate: {name}")
+        return None if self._guide is None else evaluate_beside(model, self._guide.model, data, f"evaluate: {name}")
+
+    def write(self, chosen: Attempt, model: Model, directory: Path) -> None:
+        write_model(model, directory)
+
+    def _begun(self, seed: int) -> Model:
+        model = read_pretrained(self._pretrained, self.kept.label_names, seed, self._answer)
+        return replace(model, architecture=model.architecture.model_copy(update={"separator_token": self._separator}))
+
+    def _epochs(self, architecture: Architecture, seed: int, run: RunDirectory) -> tuple[Epoch, ...]:
+        own, guide = self._own, self._guide
+        mixture = Mixture(None, own.long_share, self._longest, own.tokens_per_batch, own.shapes)
+        rows = draw_epochs(self._sequences, architecture.separator_token, own.epochs, mixture, (seed,))
+        if guide is None:
+            assert self._targets is not None
+            return with_labels(rows, self._targets)
+        return with_logits(rows, guide.model, guide.read, run, own.precision, "the guide's logits")
 
 
-def _phase(
-    architecture: Architecture,
-    epochs: tuple[Epoch, ...],
-    settings: FinetuneSettings,
-    stopping: Stopping | None,
-    *,
-    guided: bool,
-) -> Phase:
-    return Phase(
-        name="finetune",
-        loss=cross_entropy(architecture, settings.dropout, guided=guided),
-        epochs=epochs,
-        schedule=Schedule(
-            settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            beta2=0.999,
-            warmup_steps=200,
-            accumulate=settings.accumulate,
-        ),
-        pad_token=architecture.pad_token,
-        seed=settings.seed,
-        rate=lambda stage, name: float(not (settings.freeze_embeddings and name == "word")),
-        stopping=stopping,
-        precision=settings.precision,
-    )
-
-
-def cross_entropy(architecture: Architecture, dropout: float, *, guided: bool) -> Loss:
-    """Mean cross-entropy of the labels, or of the probabilities that a guide's logits stand for, with dropout at
-    BERT's places.
-    """
+def answer_loss(architecture: Architecture, dropout: float, *, guided: bool) -> Loss:
+    """The mean loss of what data says, or the distance from a guide's logits, with dropout at BERT's places."""
+    answer = answer_of(architecture)
 
     def loss(parameters: Parameters, constants: None, batch: Mapping[str, Array], key: Array) -> Array:
         drop = RandomDropout(key, dropout, dropout)
         inputs = {"token_ids": batch["token_ids"], "mask": batch["mask"]}
         logits = forward(architecture, parameters, inputs, dropout=drop)
         targets = batch["targets"]
-        if guided:
-            each = optax.softmax_cross_entropy(logits, jax.nn.softmax(targets))
-        else:
-            each = optax.softmax_cross_entropy_with_integer_labels(logits, targets)
+        each = (answer.distance if guided else answer.loss)(logits, targets, batch["mask"])
         return (each * batch["weight"]).sum() / batch["weight"].sum()
 
     return loss
-
-
-def _epochs(
-    architecture: Architecture,
-    sequences: Sequence[np.ndarray],
-    examples: Examples,
-    settings: FinetuneSettings,
-    guide: Guide | None,
-    run: RunDirectory,
-) -> tuple[Epoch, ...]:
-    longest = min(settings.longest, architecture.positions)
-    mixture = Mixture(None, settings.long_share, longest, settings.tokens_per_batch, settings.shapes)
-    rows = draw_epochs(sequences, architecture.separator_token, settings.epochs, mixture, (settings.seed,))
-    if guide is None:
-        assert examples.labels is not None
-        return with_labels(rows, examples.labels)
-    return with_logits(rows, guide.model, guide.read, run, settings.precision, "the guide's logits")
-
-
-def _card(
-    name: str,
-    settings: FinetuneSettings,
-    attempts: Sequence[Attempt],
-    chosen: Attempt,
-    provenance: Provenance,
-    guide: str | None,
-) -> str:
-    measured = chosen.evaluations
-    summary = {
-        "library_name": "freediv",
-        "pipeline_tag": "text-classification",
-        "freediv": {
-            **({} if guide is None else {"guide": guide}),
-            "seed": chosen.seed,
-            "training_seconds": round(chosen.seconds),
-            "device": training_device(),
-            "accuracy": {data: one.to_dict() for data, one in measured.items() if one is not None},
-            "seeds": [attempt.summary() for attempt in attempts],
-        },
-    }
-    sections = [
-        model_section(chosen.model.architecture),
-        accuracy_section({"teacher": measured["dev"]}, "Accuracy on dev"),
-        accuracy_section({"teacher": measured["held out"]}, "Accuracy on rows kept out of the training"),
-        attempts_section(attempts, chosen),
-        provenance_section(provenance),
-        settings_section("Settings", asdict(settings)),
-        training_section(chosen.phases),
-        versions_section(),
-    ]
-    return render_card(f"{name}: a fine-tuned classifier", summary, sections)

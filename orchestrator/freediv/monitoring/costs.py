@@ -9,13 +9,26 @@ import json
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
-from ..errors import UserError
-from ..secure.records import StageRecord
-from ..transformer import Architecture
+from ..errors import UserError, one_line
+from ..model import Architecture
+from ..model.answers import Output
+from ..mpc.records import Cost, StageRecord
+
+Shown = Annotated[str, AfterValidator(one_line)]
+"""Records may be anybody's, and go to a terminal."""
 
 
 class _Record(BaseModel):
@@ -23,7 +36,7 @@ class _Record(BaseModel):
 
 
 class PartyCost(_Record):
-    """One party's view of one request: its stages in order, and the totals of its link (bytes, messages)."""
+    """One party's view of one request, as files keep it: its stages, and the totals of its link (bytes, messages)."""
 
     rank: int = Field(ge=0)
     stages: tuple[StageRecord, ...] = Field(min_length=1)
@@ -32,6 +45,18 @@ class PartyCost(_Record):
     link_sent_messages: int = Field(ge=0)
     link_received_messages: int = Field(ge=0)
     peak_memory_bytes: int | None = Field(default=None, ge=0)
+
+    @classmethod
+    def of(cls, rank: int, cost: Cost) -> PartyCost:
+        """What a run cost the party of a rank."""
+        return cls(rank=rank, stages=cost.stages, peak_memory_bytes=cost.peak_memory_bytes, **cost.link_counts)
+
+    @field_validator("stages")
+    @classmethod
+    def _named(cls, stages: tuple[StageRecord, ...]) -> tuple[StageRecord, ...]:
+        if not all(stage.named for stage in stages):
+            raise ValueError("a name is no stage's")
+        return stages
 
 
 class RequestCost(_Record):
@@ -68,13 +93,13 @@ class RunCost(_Record):
     format: Literal["freediv-cost-1"] = "freediv-cost-1"
     created: AwareDatetime = Field(default_factory=lambda: datetime.now(timezone.utc))
     command: Literal["demo", "infer"]
-    model: str
+    model: Shown
     architecture: Architecture
-    protocol: str
-    field: str
+    protocol: Shown
+    field: Shown
     fraction_bits: int
-    spu: str
-    output: Literal["label", "logits"]
+    spu: Shown
+    output: Output
     requests: tuple[RequestCost, ...] = Field(min_length=1)
 
     @property
@@ -211,7 +236,7 @@ def read_run(path: Path) -> tuple[RunCost, list[dict[str, Any]]]:
         raise UserError(
             f"{path}: cannot be read ({error.strerror}); give the output of `freediv infer --json`"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: is not JSON ({error}); give the output of `freediv infer --json`") from error
     predictions: list[dict[str, Any]] = []
     if isinstance(document, dict) and "cost" in document:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -22,10 +23,12 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from ..cluster.identity import Role
 from ..errors import UserError
-from ..roles.requests import Limit, Outcome
-from ..secure.records import StageRecord
-from ..transformer import Architecture
+from ..model import Architecture
+from ..mpc.records import StageRecord
+from ..party.requests import Limit, Outcome
+from .http_server import MetricsServer
 
 MOST_LABEL_SETS = 99
 REST = "rest"
@@ -75,6 +78,7 @@ class Ledger:
         self._stages: dict[tuple[str, str], StageTotals] = {}
         self._outcomes: dict[str, int] = dict.fromkeys(get_args(Outcome), 0)
         self._turned_away: dict[str, int] = dict.fromkeys(get_args(Limit), 0)
+        self._unsound: Counter[Role] = Counter()
         self._requests = Durations(REQUEST_SECONDS)
 
     def stage_finished(self, record: StageRecord) -> None:
@@ -101,6 +105,11 @@ class Ledger:
         with self._lock:
             self._turned_away[limit] += 1
 
+    def unsound(self, owner: Role) -> None:
+        """Count one request of an owner that was no text of word pieces."""
+        with self._lock:
+            self._unsound[owner] += 1
+
     def metrics(self) -> list[Metric]:
         """The totals as metric families."""
         labels = ("layer", "block")
@@ -116,7 +125,13 @@ class Ledger:
         turned_away = CounterMetricFamily(
             "freediv_turned_away", "Requests refused because of a limit, by which.", labels=("limit",)
         )
+        # Of whom it is, is in the party's log.
+        unsound = GaugeMetricFamily(
+            "freediv_unsound_requests_of_one_owner",
+            "Of requests that were no text of word pieces, or no shares of one, the most that one data owner sent.",
+        )
         with self._lock:
+            unsound.add_metric((), max(self._unsound.values(), default=0))
             for key, totals in self._stages.items():
                 sent.add_metric(key, totals.sent_bytes)
                 received.add_metric(key, totals.received_bytes)
@@ -132,7 +147,7 @@ class Ledger:
                 buckets=self._requests.buckets(),
                 sum_value=self._requests.total,
             )
-        return [sent, received, messages, seconds, requests, turned_away, durations]
+        return [sent, received, messages, seconds, requests, turned_away, unsound, durations]
 
 
 @dataclass(frozen=True)
@@ -214,13 +229,15 @@ def serve_metrics(ledger: Ledger, status: Callable[[], PartyStatus], *, host: st
     registry = CollectorRegistry()
     registry.register(PartyCollector(ledger, status))
     try:
-        server, thread = start_http_server(port, host, registry)
+        server = MetricsServer(host, port, make_wsgi_app(registry))
     except OSError as error:
         raise UserError(
             f"metrics address {host}:{port}: {error.strerror or error}; choose another metrics port in the topology"
         ) from error
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
     try:
-        yield int(server.server_port)
+        yield server.server_port
     finally:
         server.shutdown()
         server.server_close()

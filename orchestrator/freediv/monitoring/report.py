@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ..errors import UserError
-from . import units
+from ..model.answers import answer_of
+from . import learned, units
 from .charts import Chart, Series, svg
 from .costs import CostRow, Figures, RunCost, block_name, cost_rows, link_share, party_figures, total
 
@@ -37,8 +36,13 @@ def render_report(run: RunCost, sentences: Sequence[Sentence] = ()) -> str:
     environment.filters.update(bytes=units.in_bytes, seconds=units.in_seconds, count=units.in_count, block=block_name)
     rows = cost_rows(run)
     parties = party_figures(run)
+    answer, shown = answer_of(run.architecture).words, "as shown above" if sentences else learned.NOTHING
+    page = learned.Learner("This page", (learned.NOTHING, shown, shown, "yes"))
     return environment.get_template("report.html.j2").render(
         run=run,
+        answer=answer,
+        learned=learned,
+        learners=(*learned.who_learns(run.protocol, answer.given[run.output]), page),
         rows=rows,
         whole=total(rows),
         by_block=_by_block(rows),
@@ -51,22 +55,6 @@ def render_report(run: RunCost, sentences: Sequence[Sentence] = ()) -> str:
         sentences=sentences,
         percent=units.in_percent,
     )
-
-
-def write_report(path: Path, run: RunCost, sentences: Sequence[Sentence] = ()) -> None:
-    """Write the page to `path`, whole or not at all.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    page = render_report(run, sentences)
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place for the page") from error
 
 
 def _functions(run: RunCost) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Learning a model by asking about texts, and about what is between them."""

@@ -1,0 +1,314 @@
+"""`freediv bench`: what each choice costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import click
+
+from ..errors import UserError
+from ..files import opened_output, require_distinct
+from ..mpc.sharing.settings import Products, Protocol
+from .options.charts import opened_chart
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ..bench.measure import Measurement
+    from ..bench.network import Network
+    from ..bench.variants import Variant
+    from ..model import Architecture
+
+_WIDEST = 1000
+_DEFAULT = "baseline,mpcformer,paper-2quad-freediv,ours,ours-minimal,linear-only"
+
+
+@click.group()
+def bench() -> None:
+    """What each choice costs, side by side, in one interleaved run through real party processes.
+
+    \b
+    Example:  freediv bench layer --length 128 --repeats 3 --chart layer.svg
+    """
+
+
+def _options(command: Any) -> Any:
+    for option in reversed(
+        (
+            click.option("--length", default=128, show_default=True, help="Word pieces."),
+            click.option("--batch", default=1, show_default=True, help="Sentences in a request."),
+            click.option("--protocol", type=click.Choice(get_args(Protocol)), default="ABY3", show_default=True),
+            click.option("--repeats", default=3, show_default=True, help="Counted runs of each variant."),
+            click.option("--threads", default=1, show_default=True, help="Threads of each party."),
+            click.option(
+                "--products",
+                type=click.Choice(["as-published", *get_args(Products)]),
+                default="as-published",
+                show_default=True,
+                help="Which engine multiplies matrices; as published: SPU for peers, shares for ours. spu-blocks: SPU, "
+                "all heads in one product.",
+            ),
+            click.option(
+                "--lanes",
+                default="1",
+                show_default=True,
+                help="Parts that a batch is computed in side by side (products on shares); by commas, to compare.",
+            ),
+            click.option(
+                "--network",
+                default="loopback",
+                show_default=True,
+                help="Also lan (5 Gbit/s, 0.4 ms), lab (1 Gbit/s, 1 ms), wan (400 Mbit/s, 40 ms); by commas.",
+            ),
+            click.option("--bandwidth", type=float, help="Mbit/s of each party, in place of the network's."),
+            click.option("--rtt", type=float, help="Round-trip time in ms, in place of the network's."),
+            click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the rows to a file."),
+            click.option("--chart", type=click.Path(path_type=Path), help="Draw the rows (.svg or .png)."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@bench.command()
+@click.option("--hidden", default=768, show_default=True)
+@click.option("--heads", default=12, show_default=True)
+@click.option("--intermediate", default=3072, show_default=True)
+@click.option("--layers", default=1, show_default=True, help="Encoder layers that are run; figures are per layer.")
+@click.option("--variants", default=_DEFAULT, show_default=True, help="Names, separated by commas.")
+@_options
+def layer(hidden: int, heads: int, intermediate: int, layers: int, variants: str, **options: Any) -> None:
+    """One encoder layer.
+
+    \b
+    Example:  freediv bench layer --hidden 384 --heads 12 --intermediate 1536 --length 32
+    """
+    from ..bench.variants import choose
+
+    sizes = {"hidden": hidden, "heads": heads, "intermediate": intermediate, "layers": layers}
+    architecture = _architecture(vocabulary=16, embedding="public", positions=options["length"], **sizes)
+    _run(architecture, choose(variants), f"one encoder layer, {hidden} wide", part="layer", **options)
+
+
+@bench.command()
+@click.argument("directory", metavar="[MODEL]", required=False)
+@click.option("--hidden", default=768, show_default=True)
+@click.option("--heads", default=12, show_default=True)
+@click.option("--intermediate", default=3072, show_default=True)
+@click.option("--layers", default=12, show_default=True)
+@click.option("--vocabulary", default=30522, show_default=True)
+@click.option("--embedding", type=click.Choice(["secret", "public"]), default="secret", show_default=True)
+@click.option("--variants", help="Names, separated by commas.  [default: those of `layer`, or `itself` with MODEL]")
+@click.option("--card", is_flag=True, help="Add what MODEL costs to its card.")
+@_options
+def model(directory: str | None, variants: str | None, card: bool, **options: Any) -> None:
+    """A whole classifier, embedding and head included.
+
+    With MODEL (a directory, or `demo`) its sizes are taken, and the variant `itself` has its functions. Weights are
+    random: their values change no cost.
+
+    \b
+    Examples: freediv bench model demo --length 32
+              freediv bench model student --length 128 --card
+              freediv bench model --variants baseline,ours --length 128
+    """
+    from ..bench import tables
+    from ..bench.variants import choose
+    from ..conversion.cards.card import extend_card, require_card
+    from ..model import read_model, resolve_model
+
+    sizes = {key: options.pop(key) for key in ("hidden", "heads", "intermediate", "layers", "vocabulary", "embedding")}
+    if card and (directory is None or variants):
+        raise UserError("--card needs a MODEL, whose own functions are measured: leave --variants out")
+    if directory is None:
+        architecture = _architecture(positions=max(512, options["length"]), **sizes)
+        title = f"{sizes['layers']} layers, {sizes['hidden']} wide"
+        _run(architecture, choose(variants or _DEFAULT), title, **options)
+        return
+    architecture = read_model(directory).architecture
+    _check_length(options["length"], directory, architecture)
+    if card:
+        require_card(resolve_model(directory))
+    (measured, *_) = _run(architecture, choose(variants or "itself"), directory, **options)
+    if card:
+        cost = measured.to_dict() | {key: options[key] for key in ("length", "batch", "protocol")}
+        extend_card(resolve_model(directory), "cost", cost, tables.cost_section(measured, options["length"]))
+
+
+@bench.command()
+@click.option("--hidden", default=768, show_default=True)
+@click.option("--vocabulary", default=30522, show_default=True)
+@click.option("--factorised-to", default=128, show_default=True, help="Width of the factorised table.")
+@click.option("--cut-to", default=8192, show_default=True, help="Word pieces of the cut table.")
+@_options
+def embedding(hidden: int, vocabulary: int, factorised_to: int, cut_to: int, **options: Any) -> None:
+    """The embedding: a secret table, whole, factorised, cut; a public one.
+
+    \b
+    Example:  freediv bench embedding --length 128
+    """
+    from ..bench.variants import embeddings
+
+    if not (0 < factorised_to < hidden and 0 < cut_to < vocabulary):
+        raise UserError("--factorised-to has to be below --hidden, and --cut-to below --vocabulary")
+    sizes = {"hidden": hidden, "heads": 1, "intermediate": 1, "layers": 0, "vocabulary": vocabulary}
+    architecture = _architecture(positions=max(512, options["length"]), embedding="secret", **sizes)
+    title = f"embedding of {vocabulary} word pieces, {hidden} wide"
+    _run(architecture, embeddings(factorised_to, cut_to), title, part="embedding", **options)
+
+
+@bench.command()
+@click.argument("directories", metavar="MODEL...", nargs=-1, required=True)
+@_options
+def pareto(directories: tuple[str, ...], **options: Any) -> None:
+    """Accuracy beside cost: models with cards, each measured with its own functions, on one page.
+
+    Accuracies are the cards' (`freediv convert` writes them); `--chart` draws the page.
+
+    \b
+    Example:  freediv bench pareto demo student-a student-b --length 32 --chart pareto.svg
+    """
+    from ..bench.tables import accuracy_beside_cost
+    from ..bench.variants import of_model
+    from ..conversion.cards.card import own_accuracy, read_card
+    from ..model import read_model, resolve_model
+
+    chart = options.pop("chart")
+    accuracies = {_name(d): own_accuracy(read_card(resolve_model(d))) for d in directories}
+    if len(accuracies) < len(directories):
+        raise UserError("two of the models have the same name; give each once, in folders of different names")
+    architectures = [read_model(d).architecture for d in directories]
+    for directory, architecture in zip(directories, architectures, strict=True):
+        _check_length(options["length"], directory, architecture)
+    variants = [of_model(_name(d), a) for d, a in zip(directories, architectures, strict=True)]
+    require_distinct(options["json_file"], chart)
+    with opened_chart(chart) as picture:
+        measured = _run(architectures[0], variants, "accuracy beside cost", chart=None, **options)
+        _print(accuracy_beside_cost(measured, accuracies))
+        if picture is not None:
+            from ..bench.chart import points
+
+            points(measured, accuracies, picture)
+
+
+def _name(directory: str) -> str:
+    return Path(directory).resolve().name if Path(directory).is_dir() else directory
+
+
+def _check_length(length: int, directory: str, architecture: Architecture) -> None:
+    if length > architecture.positions:
+        raise UserError(f"--length {length}: {directory} has {architecture.positions} positions")
+
+
+def _architecture(**fields: Any) -> Architecture:
+    from pydantic import ValidationError
+
+    from ..model import Architecture, LayerFunctions
+
+    fields |= {"functions": (LayerFunctions(),) * fields["layers"], "label_names": ("negative", "positive")}
+    try:
+        return Architecture(embedding_size=fields["hidden"], **fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"--{'.'.join(str(part) for part in first['loc']) or 'heads'}: {first['msg']}") from None
+
+
+def _run(
+    architecture: Architecture,
+    variants: Sequence[Variant],
+    title: str,
+    *,
+    part: Literal["model", "layer", "embedding"] = "model",
+    length: int,
+    batch: int,
+    protocol: Protocol,
+    repeats: int,
+    threads: int,
+    products: Products | Literal["as-published"],
+    lanes: str,
+    network: str,
+    bandwidth: float | None,
+    rtt: float | None,
+    json_file: Path | None,
+    chart: Path | None,
+) -> list[Measurement]:
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from ..bench import tables
+    from ..bench.measure import Setting, measure
+    from ..bench.network import shaped
+    from ..bench.variants import in_lanes, on_engine
+    from ..terminal import console
+
+    setting = Setting(architecture, length, batch, protocol, threads, part)
+    if products != "as-published":
+        variants = on_engine(variants, products)
+    if protocol != "ABY3" and any(v.products == "shares" for v in variants):
+        raise UserError(f"--protocol {protocol}: products on shares need ABY3; add --products spu")
+    variants = in_lanes(variants, _lanes(lanes, batch))
+    shapes = _networks(network, bandwidth, rtt)
+    title = f"{title}, {length} word pieces, batch {batch}, {protocol}"
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    require_distinct(json_file, chart)
+    with opened_output(json_file) as rows_file, opened_chart(chart) as picture:
+        with Progress(*columns, console=console(stderr=True)) as progress:
+            task = progress.add_task("starting")
+
+            def advance(what: str) -> None:
+                progress.update(task, description=what)
+
+            measured = measure(setting, variants, repeats, advance=advance)
+            over = [(n, measure(setting, variants, repeats, link=shaped(n), advance=advance)) for n in shapes]
+        _print(tables.costs(measured, title, part))
+        for shape, found in over:
+            _print(tables.shaped(measured, found, shape))
+        if rows_file is not None:
+            rows = [m.to_dict() | {"network": "loopback"} for m in measured]
+            rows += [m.to_dict() | {"network": shape.name} for shape, found in over for m in found]
+            rows_file.write(json.dumps(rows, indent=2) + "\n")
+        if picture is not None:
+            from ..bench.chart import bars
+
+            bars(measured, title, picture)
+    return measured
+
+
+def _print(table: Table) -> None:
+    """Whole, however narrow the terminal: a cut number is none."""
+    from ..terminal import console
+
+    wide, out = console(), console()
+    wide.width = _WIDEST  # a console measures no wider than itself
+    out.width = max(out.width, wide.measure(table).maximum)
+    out.print(table)
+
+
+def _lanes(counts: str, batch: int) -> list[int]:
+    found = [int(count) for count in counts.split(",") if count.isdecimal()]
+    if len(found) < len(counts.split(",")) or not all(1 <= count <= batch for count in found):
+        raise UserError(f"--lanes {counts}: numbers from 1 to the batch's {batch} sentences, separated by commas")
+    return found
+
+
+def _networks(names: str, bandwidth: float | None, rtt: float | None) -> list[Network]:
+    from ..bench.network import NETWORKS, Network
+
+    chosen = [name for name in names.split(",") if name != "loopback"]
+    for name in chosen:
+        if name not in NETWORKS:
+            raise UserError(f"--network: there is no {name!r}; known: loopback, {', '.join(NETWORKS)}")
+    if bandwidth is None and rtt is None:
+        return [NETWORKS[name] for name in chosen]
+    if (bandwidth is not None and bandwidth <= 0) or (rtt is not None and rtt < 0):
+        raise UserError("--bandwidth has to be above 0, and --rtt not below")
+    return [
+        Network(
+            name if chosen else "shaped",
+            NETWORKS[name].bandwidth if bandwidth is None else bandwidth * 1e6,
+            NETWORKS[name].rtt if rtt is None else rtt / 1e3,
+        )
+        for name in chosen or ["lan"]
+    ]

@@ -1,0 +1,1 @@
+"""Who belongs to a cluster: its topology, configurations, identities, certificates and ports."""

@@ -1,0 +1,1 @@
+"""Model cards: what was made and measured, and models side by side."""

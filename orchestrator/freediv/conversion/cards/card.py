@@ -1,0 +1,250 @@
+"""Model cards: what a model is, how it was made and what was measured, written by the command that made it."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import yaml
+
+from ...errors import UserError
+from ...files import opened_output, replace_file
+from ...model import Architecture
+from ...model.answers import answer_of
+from ...model.checkpoints.certificate import FRACTION_BITS, RING_BITS
+from ..measures.bounds import within_the_ring
+from ..measures.evaluation import ACCURACY, Estimate, Evaluation, estimate_of
+from ..measures.headroom import CAPACITY_BITS, Headroom
+from ..training.loop import Trained
+
+_MOST_BYTES = 1 << 20  # of a card that is read
+Section = tuple[str, str]
+"""A heading and the Markdown below it."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model comes from: the command, the data's file name, digest and rows, and what its owner adds."""
+
+    command: str
+    data_name: str
+    data_digest: str
+    rows: int
+    note: str = ""
+
+
+def render_card(title: str, summary: Mapping[str, Any], sections: Iterable[Section]) -> str:
+    """A README.md: `summary` as YAML front matter for programs, then the sections for people."""
+    front = yaml.safe_dump(dict(summary), sort_keys=False, allow_unicode=True)
+    body = "".join(f"\n## {heading}\n\n{text.strip()}\n" for heading, text in sections if text.strip())
+    return f"---\n{front}---\n\n# {title}\n{body}"
+
+
+def read_card(model: Path) -> dict[str, Any]:
+    """What a model's card says to programs: its front matter under `freediv`, with an accuracy at least.
+
+    `model` is a directory, or a card by itself.
+
+    Raises:
+        UserError: there is no such card.
+    """
+    path = model if model.is_file() else model / "README.md"
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError
+        found = yaml.safe_load(path.read_text(encoding="utf-8").split("---\n")[1])["freediv"]
+        own_accuracy(found)
+        return dict(found)
+    except (
+        OSError,
+        IndexError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+        yaml.YAMLError,
+    ):
+        raise UserError(
+            f"{path}: no card with an accuracy; `freediv convert` and `freediv finetune` write one"
+        ) from None
+
+
+def own_accuracy(card: Mapping[str, Any]) -> Estimate:
+    """How good a model is by its card, in its own measure: on dev, or on the rows kept out of its training."""
+    measured = card["accuracy"]
+    found = measured.get("dev") or measured["held out"]
+    return estimate_of(found.get("student", found), card.get("measure", ACCURACY))
+
+
+def require_card(directory: Path) -> None:
+    """Find out before any work is done that a model has no card to extend.
+
+    Raises:
+        UserError: as `extend_card`.
+    """
+    read_card(directory)
+    with opened_output(directory / "README.md"):
+        pass
+
+
+def extend_card(directory: Path, key: str, value: Mapping[str, Any], section: Section) -> None:
+    """Add to a model's card what was measured later: `value` under `key` for programs, a section for people.
+
+    What was there of the same key and heading is replaced.
+
+    Raises:
+        UserError: there is no card, or it cannot be written.
+    """
+    path, heading = directory / "README.md", f"\n## {section[0]}\n"
+    read_card(directory)
+    _, front, body = path.read_text(encoding="utf-8").split("---\n", 2)
+    summary = yaml.safe_load(front)
+    summary["freediv"][key] = dict(value)
+    before, _, after = body.partition(heading)
+    rest = after.find("\n## ")
+    body = before.rstrip("\n") + "\n" + (after[rest:] if rest >= 0 else "")
+    front = yaml.safe_dump(summary, sort_keys=False, allow_unicode=True)
+    text = f"---\n{front}---\n{body.rstrip()}\n{heading}\n{section[1].strip()}\n"
+    replace_file(path, text)
+
+
+def model_section(architecture: Architecture, more: str = "") -> Section:
+    """What the model is, in a few lines, and what else is to be said of it."""
+    a = architecture
+    functions = sorted({f"{f.attention}, {f.activation}, {f.attention_norm}" for f in a.functions})
+    reads, answer = "pairs of texts" if a.pairs else "single texts", answer_of(a)
+    labels = f" Labels: {', '.join(a.label_names)}." if a.labels > 1 else ""
+    text = (
+        f"It reads {reads} and answers {answer.words.kind}. Of the family {a.family}: {a.layers} layers, {a.hidden} "
+        f"wide, {a.heads} heads, {a.intermediate} in the feed-forward block; {a.vocabulary:,} word pieces of "
+        f"{a.embedding_size} numbers ({a.embedding} embedding); texts of up to {a.positions} pieces. "
+        f"Attention, activation and norms: {'; '.join(functions)}.{labels}"
+    )
+    return "Model", f"{text} {more}"
+
+
+def accuracy_section(columns: Mapping[str, Evaluation | None], what: str) -> Section:
+    """How good several models are on one data set, overall and by length bucket."""
+    known = {name: evaluation for name, evaluation in columns.items() if evaluation is not None}
+    if not known:
+        return what, ""
+    lengths = sorted({length for evaluation in known.values() for length in evaluation.by_length})
+    first = next(iter(known.values())).overall
+    rows = [["all", *(_count(evaluation.overall) for evaluation in known.values())]]
+    for length in lengths:
+        found = [evaluation.by_length.get(length) for evaluation in known.values()]
+        rows.append([f"up to {length}", *("-" if accuracy is None else _count(accuracy) for accuracy in found)])
+    explained = "Accuracy in percent with its 95 % interval (Wilson score), and right / all; by word pieces.\n\n"
+    if first.correct is None:
+        explained = (
+            f"{_capital(first.measure)} with its 95 % interval (texts drawn anew), and texts; by word pieces.\n\n"
+        )
+    more = [
+        [one.measure, *(_count(evaluation.others[number]) for evaluation in known.values())]
+        for number, one in enumerate(next(iter(known.values())).others)
+    ]
+    return what, explained + table(["length", *known], [*rows, *more])
+
+
+def agreement_section(agreement: Mapping[int, Estimate], before: Mapping[int, Estimate]) -> Section:
+    """How alike the student's answers and the teacher's are, by length."""
+    rows = [[f"up to {length}", _count(before[length]), _count(found)] for length, found in agreement.items()]
+    one = next(iter(agreement.values()))
+    told = "How often the student gives the teacher's label" if one.correct is not None else _capital(one.measure)
+    explained = f"{told}, on rows kept out of the training, single and strung together up to the longest length.\n\n"
+    return "Agreement with the teacher", explained + table(["length", "before distillation", "after"], rows)
+
+
+def headroom_section(headroom: Headroom, bounds: Mapping[str, float], architecture: Architecture) -> Section:
+    """Largest magnitudes by stage, what no text can exceed, and whether norms have their roots or rows their limits."""
+    warning = ""
+    if not architecture.bounded:
+        warning = " **A norm has no root: nothing bounds them, and on other texts values may leave the ring unseen.**"
+    elif architecture.row_limits:
+        warning = (
+            f" Norms have constants for roots, and rows limits: {headroom.without_answer} of these {headroom.count:,} "
+            "sequences have a row beyond its own, get no answer, and are not counted here."
+        )
+    text = (
+        f"{headroom.bits:.1f} bits between the largest value seen and the edge of the ring: {RING_BITS} bits, "
+        f"{FRACTION_BITS} of them fraction bits, twice that in a product, so that products must stay below "
+        f"2^{CAPACITY_BITS}; each fraction bit more takes two. Seen, up to {headroom.length} word pieces: on "
+        "rows kept out of the training, on the same strung together up to the longest "
+        "length, and on random word pieces. Beside it what no text can exceed, hostile ones included, as the weights "
+        "prove while the stages before stay in range; a dash where that lies beyond the ring, and what was seen is all "
+        f"there is.{warning}\n\n"
+    )
+    rows = [
+        [f"`{name}`", f"{value:,.1f}", f"{bounds[name]:,.0f}" if within_the_ring(bounds[name]) else "-"]
+        for name, value in headroom.largest.items()
+    ]
+    return "Headroom", text + table(["stage", "largest magnitude", "no text exceeds"], rows)
+
+
+def training_section(phases: Mapping[str, Trained]) -> Section:
+    """Losses and time, and what was judged after each epoch."""
+    judged = any(trained.scores for trained in phases.values())
+    header = [
+        "phase",
+        "epochs",
+        "mean loss of each epoch",
+        "minutes",
+        *(["held-out rows after each"] if judged else []),
+    ]
+    rows = []
+    for name, trained in phases.items():
+        losses, scores = (", ".join(f"{value:.4f}" for value in own) for own in (trained.losses, trained.scores))
+        row = [name, str(len(trained.losses)), losses, f"{trained.seconds / 60:.1f}"]
+        rows.append([*row, *([scores] if judged else [])])
+    return "Training", table(header, rows)
+
+
+def provenance_section(provenance: Provenance) -> Section:
+    """The data and the command."""
+    text = (
+        f"Data: `{provenance.data_name}`, SHA-256 `{provenance.data_digest}`, {provenance.rows:,} rows to train on, "
+        "of which each epoch sees as many as its settings say.\n\n"
+        f"```\n{provenance.command}\n```\n"
+    )
+    return "Made by", (f"{provenance.note}\n\n" if provenance.note else "") + text
+
+
+def training_device() -> str:
+    """What this process trains on, in words."""
+    device = jax.devices()[0]
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} CPU core{'s' * (cores != 1)}" if device.platform == "cpu" else str(device.device_kind)
+
+
+def versions_section() -> Section:
+    """What it ran on."""
+    packages = ("freediv", "jax", "optax", "numpy", "tokenizers")
+    rows = [[name, version(name)] for name in packages]
+    return "Versions", table(["package", "version"], [["Python", platform.python_version()], *rows])
+
+
+def settings_section(heading: str, settings: Mapping[str, Any]) -> Section:
+    """A recipe or settings, as YAML."""
+    return heading, f"```yaml\n{yaml.safe_dump(dict(settings), sort_keys=False)}```"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _count(found: Estimate) -> str:
+    return f"{found} ({found.count if found.correct is None else f'{found.correct} / {found.count}'})"
+
+
+def _capital(name: str) -> str:
+    return name[:1].upper() + name[1:]

@@ -1,0 +1,160 @@
+"""Distillation: the student learns the teacher's hidden states, and then its logits. Neither needs labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from ...model import Architecture, Model
+from ...model.blocks import blocks_of
+from ...model.functions.norms import NORMALISATIONS
+from ..run_directory import RunDirectory
+from ..training.epochs import Mixture, draw_epochs, with_logits
+from ..training.guide import Guide
+from ..training.loop import Loss, Phase, Schedule, Trained, train
+from ..training.losses import hidden_state_loss, logit_loss, rootless_loss
+from ..training.steps import Programs
+from .calibration import calibrate_norms
+from .recipe import ConstantsRecipe, ProgressiveRecipe, Recipe, StageRecipe
+from .replacement import Student
+
+
+def distil(
+    student: Student,
+    teacher: Model,
+    guide: Guide,
+    own_sequences: Sequence[np.ndarray],
+    recipe: Recipe,
+    run: RunDirectory,
+    programs: Programs,
+) -> tuple[Model, dict[str, Trained]]:
+    """Train a calibrated student in all its stages.
+
+    Args:
+        student: the student, with its constants set.
+        teacher: stays as it is.
+        guide: whose logits the last stage learns: the teacher, or a larger classifier; it reads noise if that has any.
+        own_sequences: the training texts in the student's word pieces.
+        recipe: epochs, learning rates, and the share of long sequences.
+        run: holds the checkpoints.
+        programs: steps that were compiled for other seeds of the same student.
+
+    Returns:
+        The student after all stages, and what each took, by name.
+    """
+    return _Distillation(student, teacher, guide, own_sequences, recipe, run, programs).all()
+
+
+class _Distillation:
+    """One student's phases, in order; each starts from the parameters of the one before."""
+
+    def __init__(
+        self,
+        student: Student,
+        teacher: Model,
+        guide: Guide,
+        own_sequences: Sequence[np.ndarray],
+        recipe: Recipe,
+        run: RunDirectory,
+        programs: Programs,
+    ) -> None:
+        self._teacher, self._recipe, self._run = teacher, recipe, run
+        self._own, self._guide, self._programs = own_sequences, guide, programs
+        self._model, self._done = student.model, dict[str, Trained]()
+        # Aligned position by position: the teacher reads the student's word pieces.
+        self._beside: dict[str, Any] = {"teacher": teacher.parameters, "kept": student.kept}
+
+    def all(self) -> tuple[Model, dict[str, Trained]]:
+        recipe, teacher, architecture = self._recipe, self._teacher.architecture, self._model.architecture
+        exact = with_roots(architecture)
+        if recipe.progressive is not None:
+            for step, mixed in enumerate(replaced_so_far(exact, teacher, recipe.progressive), start=1):
+                loss = hidden_state_loss(mixed, teacher)
+                self._train(f"progressive-{step}", loss, recipe.progressive, 100 + step, self._beside)
+        if recipe.hidden.epochs:
+            self._train("hidden", hidden_state_loss(exact, teacher), recipe.hidden, 1, self._beside)
+        penalty = 0.0
+        if exact != architecture:
+            penalty = recipe.norms.penalty
+            self._model = calibrate_norms(self._model, exact, self._own[: recipe.calibration_rows])
+            loss = rootless_loss(architecture, teacher, recipe.norms.anneal, penalty)
+            self._train("norms", loss, recipe.norms, 3, self._beside)
+        if recipe.logits.epochs:
+            self._train("logits", logit_loss(architecture, penalty), recipe.logits, 2, None)
+        return self._model, self._done
+
+    def _train(self, name: str, loss: Loss, stage: StageRecipe, number: int, constants: Any) -> None:
+        seed, architecture = self._recipe.seed, self._model.architecture
+        data, precision = self._recipe.data, self._recipe.precision
+        mixture = Mixture(stage.rows, data.long_share, data.longest, data.tokens_per_batch, data.shapes, stage.noise)
+        rows = draw_epochs(self._own, architecture.separator_token, stage.epochs, mixture, (seed, number))
+        last = constants is None
+        epochs = tuple(one.epoch for one in rows)
+        if last:
+            epochs = with_logits(rows, self._guide.model, self._guide.read, self._run, precision)
+        phase = Phase(
+            name,
+            loss,
+            epochs,
+            Schedule(
+                stage.learning_rate, stage.warmup_steps, stage.weight_decay, stage.clip, accumulate=stage.accumulate
+            ),
+            architecture.pad_token,
+            seed + number - 1,
+            partial(_rate, _rates(architecture, self._recipe.constants), architecture.embedding == "public", last),
+            precision=precision,
+        )
+        self._done[name] = train(phase, self._model.parameters, constants, self._run, self._programs)
+        self._model = replace(self._model, parameters=self._done[name].parameters)
+
+
+def with_roots(architecture: Architecture) -> Architecture:
+    """The same with LayerNorm in place of norms without a root, whose constants it does not read."""
+
+    def rooted(name: str) -> str:
+        return "layernorm" if NORMALISATIONS[name].constants else name
+
+    functions = tuple(
+        f.model_copy(
+            update={"attention_norm": rooted(f.attention_norm), "feed_forward_norm": rooted(f.feed_forward_norm)}
+        )
+        for f in architecture.functions
+    )
+    return architecture.model_copy(
+        update={"functions": functions, "embedding_norm": rooted(architecture.embedding_norm)}
+    )
+
+
+def replaced_so_far(
+    student: Architecture, teacher: Architecture, recipe: ProgressiveRecipe
+) -> tuple[Architecture, ...]:
+    """The student with its own functions in some layers and the teacher's in the others, one architecture a step."""
+    order = list(range(student.layers)) if recipe.order == "up" else list(reversed(range(student.layers)))
+    found = []
+    for end in range(recipe.layers_at_once, student.layers, recipe.layers_at_once):
+        own = set(order[:end])
+        functions = tuple((student if layer in own else teacher).functions[layer] for layer in range(student.layers))
+        found.append(student.model_copy(update={"functions": functions}))
+    return tuple(found)
+
+
+def _rates(architecture: Architecture, constants: ConstantsRecipe) -> dict[tuple[str, str], float]:
+    """The factor on each constant's learning rate, by stage and parameter: what its function says it is called."""
+    return {
+        (block.name, name): getattr(constants, constant.rate)
+        for block in blocks_of(architecture)
+        for name, constant, _ in block.constants()
+    }
+
+
+def _rate(
+    rates: Mapping[tuple[str, str], float], frozen_table: bool, trains_classifier: bool, stage: str, name: str
+) -> float:
+    """The factor on a parameter's learning rate."""
+    if (name == "word" and frozen_table) or (stage == "classifier" and not trains_classifier):
+        return 0.0
+    return rates.get((stage, name), 1.0)

@@ -1,0 +1,184 @@
+"""A conversion recipe: which functions replace which, and how the student learns them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import Field
+
+from ...model import Architecture, LayerFunctions, Precision, Weights
+from ...yaml_file import Strict, read_yaml
+
+
+class LayerChoice(Strict):
+    """Functions of one layer where they differ from those of all layers."""
+
+    attention: str | None = None
+    activation: str | None = None
+    attention_norm: str | None = None
+    feed_forward_norm: str | None = None
+
+
+class EmbeddingRecipe(Strict):
+    """The word table of the student where it is secret; a published one stays whole."""
+
+    vocabulary: int | None = Field(
+        default=None, ge=64, description="pieces kept: special ones, characters, and those the training data uses most"
+    )
+    rank: int | None = Field(default=None, ge=1, description="width of the factorised table; none: the model's own")
+
+
+class DataRecipe(Strict):
+    """What the student sees."""
+
+    rows: int | None = Field(default=None, ge=8, description="at most so many training rows, drawn at random")
+    hold_out: float = Field(
+        default=0.02,
+        ge=0,
+        lt=0.5,
+        description="share of the rows kept aside for measuring, with the rows that are parts of them",
+    )
+    long_share: float = Field(
+        default=0.15, ge=0, le=0.9, description="share of tokens from rows strung together, up to the longest length"
+    )
+    longest: int = Field(default=128, ge=8, description="longest sequence trained on, in word pieces")
+    tokens_per_batch: int = Field(default=1024, ge=8)
+    shapes: int = Field(default=6, ge=1, description="distinct lengths to pad to; each compiles once")
+
+
+class StageRecipe(Strict):
+    """One stage of distillation; AdamW with linear warm-up and decay."""
+
+    epochs: int = Field(default=1, ge=0)
+    rows: int | None = Field(
+        default=None,
+        ge=8,
+        description="rows of each epoch, other ones each time, and again where they are few; none: all",
+    )
+    learning_rate: float = Field(gt=0)
+    warmup_steps: int = Field(default=60, ge=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float = Field(default=1.0, gt=0)
+    accumulate: int = Field(default=1, ge=1, description="batches whose mean gradient makes one step")
+    noise: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="share of word pieces replaced by others, which the teacher reads as well",
+    )
+
+
+_Stage = TypeVar("_Stage", bound=StageRecipe)
+
+
+class ProgressiveRecipe(StageRecipe):
+    """Layers replaced one after another, each step a training as in stage 1; `epochs` are those of one step."""
+
+    order: Literal["up", "down"] = Field(default="up", description="up: from the first layer; down: from the last")
+    layers_at_once: int = Field(default=1, ge=1)
+
+
+class NormsRecipe(StageRecipe):
+    """How norms lose their roots: slowly, and with a penalty on what would make them explode."""
+
+    anneal: float = Field(default=0.7, gt=0, le=1, description="share of the steps in which the root fades out")
+    penalty: float = Field(default=0.2, ge=0, description="weight of the mean square of ln(variance g^2), to the end")
+
+
+class ConstantsRecipe(Strict):
+    """Factors on the learning rate of the functions' constants; 0: they stay as calibration set them."""
+
+    k: float = Field(default=10.0, ge=0, description="of freeDiv attention, per head, in log space")
+    c: float = Field(default=1.0, ge=0, description="of (s + c)^2, per head")
+    quadratic: float = Field(
+        default=0.1, ge=0, description="a, b and c of a x^2 + b x + c, per layer; a stays positive"
+    )
+    g: float = Field(default=1.0, ge=0, description="of norms without a root, in log space")
+
+
+class Recipe(Strict):
+    """A whole recipe. Everything has a default but the functions."""
+
+    name: str
+    functions: LayerFunctions
+    layers: dict[int, LayerChoice] = Field(default_factory=dict, description="exceptions, by layer number from 0")
+    embedding_norm: str = "layernorm"
+    pooler: str = Field(default="none", description="the teacher's, as tanh; identity: without it; none: no pooler")
+    embedding: EmbeddingRecipe = EmbeddingRecipe()
+    row_limits: bool = Field(
+        default=True,
+        description="where a norm has a constant for its root: a text with a row beyond its limit gets no answer",
+    )
+    positions: int | None = Field(default=None, ge=8, description="positions kept; none: the teacher's")
+    data: DataRecipe = DataRecipe()
+    calibration_rows: int = Field(default=2048, ge=8)
+    fit_activation: bool = Field(default=True, description="start quadratics from a least-squares fit")
+    constants: ConstantsRecipe = ConstantsRecipe()
+    progressive: ProgressiveRecipe | None = Field(default=None, description="before stage 1; none: all layers at once")
+    hidden: StageRecipe = Field(
+        default=StageRecipe(epochs=2, learning_rate=3e-4), description="stage 1: the teacher's hidden states"
+    )
+    norms: NormsRecipe = Field(
+        default=NormsRecipe(epochs=3, learning_rate=2e-4), description="after stage 1, where a norm has no root"
+    )
+    logits: StageRecipe = Field(default=StageRecipe(epochs=1, learning_rate=5e-5), description="stage 2: its logits")
+    precision: Precision = Field(
+        default="float32",
+        description="of the operands of products in training; bfloat16 for devices that have units for it",
+    )
+    weights: Weights = Field(
+        default="float16", description="of the file; int8: matrices in whole numbers with a scale for each row"
+    )
+    seed: int = Field(default=0, ge=0)
+
+    def functions_of(self, teacher: Architecture) -> tuple[LayerFunctions, ...]:
+        """The functions of each layer of the student; where the teacher has no norm, none."""
+        chosen = []
+        for layer, own in enumerate(teacher.functions):
+            changes = self.layers.get(layer, LayerChoice()).model_dump(exclude_none=True)
+            norms = ("attention_norm", "feed_forward_norm")
+            missing = {name: "none" for name in norms if getattr(own, name) == "none"}
+            chosen.append(LayerFunctions(**{**self.functions.model_dump(), **changes, **missing}))
+        return tuple(chosen)
+
+    def embedding_norm_of(self, teacher: Architecture) -> str:
+        """The norm of the student's embedding; where the teacher has none, none."""
+        return "none" if teacher.embedding_norm == "none" else self.embedding_norm
+
+    def scaled(self, longer: float, tokens_per_batch: int | None) -> Recipe:
+        """The recipe for another device: all stages `longer` times as long, in batches of another size (None: its own),
+        whose learning rates go with the square root of that size (Malladi et al. 2022, for Adam).
+        """
+        size = tokens_per_batch or self.data.tokens_per_batch
+        rate = (size / self.data.tokens_per_batch) ** 0.5
+
+        def stage(own: _Stage) -> _Stage:
+            epochs = max(1, round(own.epochs * longer)) if own.epochs else 0
+            return own.model_copy(update={"epochs": epochs, "learning_rate": own.learning_rate * rate})
+
+        changes: dict[str, object] = {
+            "data": self.data.model_copy(update={"tokens_per_batch": size}),
+            "progressive": None if self.progressive is None else stage(self.progressive),
+            "hidden": stage(self.hidden),
+            "norms": stage(self.norms),
+            "logits": stage(self.logits),
+        }
+        return self.model_copy(update=changes)
+
+    def bounded(self, teacher: Architecture) -> bool:
+        """Whether every norm of the student bounds what follows it, or limits tell where one does not."""
+        changes = {
+            "functions": self.functions_of(teacher), "embedding_norm": self.embedding_norm_of(teacher),
+            "row_limits": self.row_limits,
+        }  # fmt: skip
+        return teacher.model_copy(update=changes).bounded
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read and validate a recipe.
+
+    Raises:
+        UserError: no such file, not YAML, an unknown key or function, with its path in the file.
+    """
+    return read_yaml(path, Recipe)

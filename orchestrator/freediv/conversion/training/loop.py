@@ -1,0 +1,357 @@
+"""The training loop: a phase of AdamW over planned batches, with the same result whether or not it is interrupted."""
+
+from __future__ import annotations
+
+import time
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ...errors import UserError
+from ...model import Parameters, Precision, in_precision
+from ...progress import Meter
+from ..run_directory import RunDirectory
+from ..texts.batches import Batch, BatchPlan
+from .steps import Program, Programs
+
+Array = jax.Array
+NumpyParameters = dict[str, dict[str, np.ndarray]]
+Loss = Callable[[Parameters, Any, Mapping[str, Array], Array], Array]
+"""(trained parameters, constants, batch, key) -> scalar.
+
+The batch has the names of `batch_arrays`; `progress` is the share of the phase's steps that have been taken.
+"""
+
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+STEPS_BETWEEN_REPORTS = 10
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """AdamW (Loshchilov and Hutter 2019), linear warm-up and decay to 0, gradients clipped by their global norm.
+
+    A step is taken with the mean gradient of `accumulate` batches; warm-up counts batches.
+    """
+
+    learning_rate: float
+    warmup_steps: int = 60
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    beta1: float = 0.9
+    beta2: float = 0.98
+    accumulate: int = 1
+
+    def rate(self, batch: int, batches: int) -> float:
+        """The learning rate of the step that a batch belongs to; batches count from 0 to `batches` - 1."""
+        step, steps = batch // self.accumulate, max(1, batches // self.accumulate)
+        warmup = min(max(1, self.warmup_steps // self.accumulate), max(1, steps // 10))
+        share = (step + 1) / warmup if step < warmup else (steps - step) / max(1, steps - warmup)
+        return self.learning_rate * max(0.0, share)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The sequences of one epoch, their targets (None: the loss needs none), and the batches to make of them."""
+
+    sequences: Sequence[np.ndarray]
+    targets: np.ndarray | None
+    plan: BatchPlan
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """Early stopping: `score` judges the parameters after each epoch, on rows that are not trained on.
+
+    Training ends when `patience` epochs in a row were no better than the best before them, whose parameters are kept.
+    """
+
+    score: Callable[[NumpyParameters], float]
+    patience: int
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase of training: what is minimised, over what, and how fast.
+
+    `rate(stage, name)` multiplies a parameter's learning rate; 0 freezes it. With `stopping`, it may end early.
+    `precision` is that of the operands of its products.
+    """
+
+    name: str
+    loss: Loss
+    epochs: tuple[Epoch, ...]
+    schedule: Schedule
+    pad_token: int
+    seed: int
+    rate: Callable[[str, str], float] = lambda stage, name: 1.0
+    stopping: Stopping | None = None
+    precision: Precision = "float32"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """Parameters after a phase, the mean loss of each epoch, the seconds that it took, and the scores, if judged."""
+
+    parameters: NumpyParameters
+    losses: tuple[float, ...]
+    seconds: float
+    scores: tuple[float, ...] = ()
+
+
+@dataclass
+class _Record:
+    """How far a phase has come; stands beside its arrays in a checkpoint. `sum` is the losses of the epoch so far."""
+
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    sum: float = 0.0
+    seconds: float = 0.0
+    scores: list[float] = field(default_factory=list)
+
+    def best(self) -> int:
+        """The first epoch of the highest score."""
+        return self.scores.index(max(self.scores))
+
+
+def train(
+    phase: Phase, parameters: Mapping[str, Mapping[str, Any]], constants: Any, run: RunDirectory, programs: Programs
+) -> Trained:
+    """Run a phase from its last checkpoint in `run`, or from `parameters`; a finished phase is only read back.
+
+    `programs` may hold the steps of a phase of this name that differs in its seed alone.
+
+    Randomness depends on (seed, step) alone, so that an interrupted run ends with the parameters of one that was not
+    (to the last bit where XLA adds in a fixed order: on one thread it does).
+
+    Raises:
+        UserError: the loss is not finite; with the step.
+    """
+    trained, frozen = _partition(phase, parameters)
+    finished = run.load(phase.name, trained)
+    if finished is None:
+        state, record = _train(phase, trained, (frozen, constants), run, programs)
+        found = run.load(_best(phase), trained) if phase.stopping else None
+        result = jax.tree.map(np.asarray, state[0]) if found is None else found[0]
+        run.save(phase.name, result, asdict(record))
+        run.remove(_checkpoint(phase))
+        run.remove(_best(phase))
+    else:
+        result, record = finished[0], _Record(**finished[1])
+    return Trained(_merge(result, frozen), tuple(record.losses), record.seconds, tuple(record.scores))
+
+
+def _train(phase: Phase, parameters: Any, fixed: Any, run: RunDirectory, programs: Programs) -> tuple[Any, _Record]:
+    """Optimiser state and parameters after the last step, from the checkpoint if there is one."""
+    total = sum(len(epoch.plan) for epoch in phase.epochs)
+    optimiser = _optimiser(phase, parameters)
+    parameters = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), parameters)  # a copy, which the step donates
+    state, record = (parameters, optimiser.init(parameters)), _Record()
+    found = run.load(_checkpoint(phase), state)
+    if found is not None:
+        # Copies: the step donates them, and a program out of JAX's cache would write into numpy's memory.
+        state, record = jax.tree.map(jnp.array, found[0]), _Record(**found[1])
+    fixed = jax.device_put(fixed)
+    key = jax.random.key(phase.seed)
+    clock = _Clock()
+    steps = programs.get(phase.name, _compilers(phase, state, fixed, key, optimiser))
+    pending: list[Array] = []
+    _judge(phase, state[0], fixed[0], record, run)  # an epoch that was cut off when it was judged
+    with Meter(phase.name, total, record.step) as meter:
+        try:
+            while record.step < total and not _enough(phase, record):
+                epoch, index = _locate(phase.epochs, record.step)
+                data = phase.epochs[epoch]
+                batch = data.plan.batch(index, data.sequences, data.targets, phase.pad_token)
+                arrays = batch_arrays(batch, record.step / total)
+                rate = np.float32(phase.schedule.rate(record.step, total))
+                random = jax.random.fold_in(key, record.step)
+                *state, loss = steps[batch.length](*state, fixed, arrays, rate, random)
+                record.step += 1
+                pending.append(loss)
+                clock.tokens += batch.tokens
+                epoch_ends = index + 1 == len(data.plan)
+                if len(pending) == STEPS_BETWEEN_REPORTS or epoch_ends:
+                    _settle(phase, record, pending, clock)
+                    note = f"loss {record.sum / (index + 1):.4f}  {clock.tokens_per_second:,.0f} tokens/s"
+                    meter.update(record.step, note)
+                    if epoch_ends:
+                        record.losses.append(record.sum / len(data.plan))
+                        record.sum = 0.0
+                        meter.line(f"{phase.name}: epoch {epoch + 1}/{len(phase.epochs)}  loss {record.losses[-1]:.4f}")
+                    _judge(phase, state[0], fixed[0], record, run)
+                    if epoch_ends and phase.stopping:
+                        meter.line(f"{phase.name}: held-out rows  {record.scores[-1]:.4f}")
+                    if clock.checkpoint_due() or (epoch_ends and phase.stopping):
+                        run.save(_checkpoint(phase), tuple(state), asdict(record))
+        except KeyboardInterrupt:
+            _settle(phase, record, pending, clock)
+            run.save(_checkpoint(phase), tuple(state), asdict(record))
+            raise
+    return state, record
+
+
+def _compilers(phase: Phase, state: Any, fixed: Any, key: Array, optimiser: Any) -> dict[int, Callable[[], Program]]:
+    """What compiles the step, for each length that batches are padded to."""
+    step = _step(phase, optimiser)
+    first: dict[int, Batch] = {}
+    for epoch in phase.epochs:
+        for index, (length, _) in enumerate(epoch.plan.batches):
+            if length not in first:
+                first[length] = epoch.plan.batch(index, epoch.sequences, epoch.targets, phase.pad_token)
+
+    def compile_for(batch: Batch) -> Program:
+        return step.lower(*state, fixed, batch_arrays(batch, 0.0), np.float32(0.0), key).compile()
+
+    return {length: partial(compile_for, batch) for length, batch in first.items()}
+
+
+class _Clock:
+    """Seconds since it was last read, tokens per second meanwhile, and when a checkpoint is due."""
+
+    def __init__(self) -> None:
+        self._read = self._saved = time.monotonic()
+        self.tokens = 0
+        self.tokens_per_second = 0.0
+
+    def read(self) -> float:
+        now = time.monotonic()
+        seconds, self._read = now - self._read, now
+        self.tokens_per_second, self.tokens = self.tokens / max(seconds, 1e-9), 0
+        return seconds
+
+    def checkpoint_due(self) -> bool:
+        due = self._read - self._saved > SECONDS_BETWEEN_CHECKPOINTS
+        if due:
+            self._saved = self._read
+        return due
+
+
+def _settle(phase: Phase, record: _Record, pending: list[Array], clock: _Clock) -> None:
+    """Wait for the steps under way, and take their losses and their time into the record."""
+    values = [float(value) for value in pending]
+    pending.clear()
+    if not np.all(np.isfinite(values)):
+        raise UserError(f"{phase.name}: the loss is not finite near step {record.step}; lower the learning rate")
+    record.sum += sum(values)
+    record.seconds += clock.read()
+
+
+def _judge(phase: Phase, trained: Any, frozen: Any, record: _Record, run: RunDirectory) -> None:
+    """Take the score of an epoch that has none yet into the record, and keep what is best so far."""
+    if phase.stopping is None or len(record.scores) == len(record.losses):
+        return
+    record.scores.append(phase.stopping.score(jax.tree.map(np.array, _merge(trained, frozen))))
+    if record.best() == len(record.scores) - 1:
+        run.save(_best(phase), trained, {})
+
+
+def _enough(phase: Phase, record: _Record) -> bool:
+    """Whether no epoch was better for as long as it is to be waited for."""
+    if phase.stopping is None or not record.scores:
+        return False
+    return len(record.scores) - 1 - record.best() >= phase.stopping.patience
+
+
+def _best(phase: Phase) -> str:
+    return f"{phase.name}.best"
+
+
+def _checkpoint(phase: Phase) -> str:
+    return f"{phase.name}.checkpoint"
+
+
+def batch_arrays(batch: Batch, progress: float) -> dict[str, Any]:
+    """The arrays of a batch by name, as losses and the model take them."""
+    return {
+        "token_ids": batch.token_ids,
+        "mask": batch.mask,
+        "targets": batch.targets,
+        "weight": batch.weight,
+        "progress": np.float32(progress),
+    }
+
+
+@dataclass(frozen=True)
+class RandomDropout:
+    """Dropout at the model's own places, the same for the same key (Srivastava et al. 2014).
+
+    Random bytes decide, four to a random word: on a CPU the generator is what dropout costs. `hidden` and `attention`
+    are the rates for activations and for attention weights, rounded to 1/256.
+    """
+
+    key: Array
+    hidden: float = 0.1
+    attention: float = 0.1
+
+    def __call__(self, name: str, x: Array) -> Array:
+        """`x` with some of its values 0 and the others scaled up; `name` picks the random stream."""
+        dropped = round(256 * (self.attention if name.endswith("/weights") else self.hidden))
+        if dropped == 0:
+            return x
+        random = jax.random.bits(jax.random.fold_in(self.key, zlib.crc32(name.encode())), x.shape, jnp.uint8)
+        return jnp.where(random >= dropped, x * (256 / (256 - dropped)), 0.0)
+
+
+def _partition(phase: Phase, parameters: Mapping[str, Mapping[str, Any]]) -> tuple[Any, Any]:
+    """Trained and frozen parameters: a frozen one costs neither a gradient nor the optimiser's moments."""
+    trained = {s: {n: leaf for n, leaf in own.items() if phase.rate(s, n)} for s, own in parameters.items()}
+    frozen = {s: {n: leaf for n, leaf in own.items() if not phase.rate(s, n)} for s, own in parameters.items()}
+    return trained, frozen
+
+
+def _merge(trained: Any, frozen: Any) -> Any:
+    return {stage: own | frozen[stage] for stage, own in trained.items()}
+
+
+def _optimiser(phase: Phase, parameters: Any) -> Any:
+    """The schedule's optimiser, for a learning rate of 1."""
+    schedule = phase.schedule
+    rates = {stage: {name: float(phase.rate(stage, name)) for name in own} for stage, own in parameters.items()}
+    decays = {stage: {name: leaf.ndim > 1 for name, leaf in own.items()} for stage, own in parameters.items()}
+
+    def scaled(updates: Parameters) -> Parameters:
+        return jax.tree.map(lambda update, rate: update * rate, updates, rates)
+
+    optimiser = optax.chain(
+        optax.clip_by_global_norm(schedule.clip),
+        optax.scale_by_adam(schedule.beta1, schedule.beta2),
+        optax.add_decayed_weights(schedule.weight_decay, decays),
+        optax.stateless(lambda updates, _: scaled(updates)),
+        optax.scale(-1.0),
+    )
+    return optimiser if schedule.accumulate == 1 else optax.MultiSteps(optimiser, schedule.accumulate)
+
+
+def _step(phase: Phase, optimiser: Any) -> Any:
+    @partial(jax.jit, donate_argnums=(0, 1))
+    def step(
+        parameters: Parameters, state: Any, fixed: Any, batch: Mapping[str, Array], rate: Array, key: Array
+    ) -> Any:
+        frozen, constants = fixed
+
+        def of_trained(trained: Parameters) -> Array:
+            return phase.loss(_merge(trained, frozen), constants, batch, key)
+
+        with in_precision(phase.precision):
+            value, gradient = jax.value_and_grad(of_trained)(parameters)
+        updates, state = optimiser.update(gradient, state, parameters)
+        # The rate is an argument, so that runs of another length or seed are the same program.
+        return optax.apply_updates(parameters, optax.tree.scale(rate, updates)), state, value
+
+    return step
+
+
+def _locate(epochs: tuple[Epoch, ...], step: int) -> tuple[int, int]:
+    """Epoch and batch within it of a step."""
+    for number, epoch in enumerate(epochs):
+        if step < len(epoch.plan):
+            return number, step
+        step -= len(epoch.plan)
+    raise IndexError(step)

@@ -1,0 +1,1 @@
+"""What clients speak, a kind of client a file: the bodies that they send and the paths that they send them to."""

@@ -1,0 +1,194 @@
+"""Attention: rows weighed by their likeness to each other, head by head."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Mapping
+
+import numpy as np
+
+from ...later import Array, jitted, jnp
+from ..architecture import Architecture
+from ..functions.attention import ATTENTIONS
+from ..functions.constant import Constant
+from ..functions.norms import Observe
+from ..functions.relative import score_bias
+from ..functions.rotary import turned
+from ..functions.singular_values import spectral_norm, spectral_norm_of_product
+from ..precision import multiply
+from ..stage import Dropout, Shape
+from .block import (
+    UNKNOWN,
+    Folded,
+    Own,
+    ResidualBlock,
+    Rows,
+    as_read,
+    constants_of,
+    dense,
+    largest_product,
+    take_constants,
+)
+
+
+@jitted
+def multiply_heads(x: Array, y: Array) -> Array:
+    """x [batch, heads, n, k] times y [batch, heads, k, m]. By its name an engine knows it, and may lay it out anew."""
+    return multiply(x, y)
+
+
+class Attention(ResidualBlock):
+    """Self-attention of one layer, with its norm."""
+
+    kind = "attention"
+    reading = "qkv"
+
+    def __init__(self, architecture: Architecture, layer: int, before: str) -> None:
+        functions = architecture.functions[layer]
+        super().__init__(architecture, layer, before, functions.attention_norm)
+        self.function = ATTENTIONS[functions.attention]
+        window, rotary = architecture.window, architecture.rotary
+        self.window = window if window is not None and window.on(layer) else None
+        self.turns = None if rotary is None else rotary.base(self.window is not None)
+
+    @property
+    def width(self) -> int:
+        """Scores are divided by the root of it."""
+        return self.architecture.head_size
+
+    def inputs(self) -> tuple[str, ...]:
+        if self.function.reads == "nothing":
+            return ("hidden",)
+        nearby = self.window is not None and self.function.reads == "mask_over_length"
+        return ("hidden", "mask_over_window" if nearby else self.function.reads)
+
+    def shapes(self, folded: bool) -> dict[str, Shape]:
+        a = self.architecture
+        shapes: dict[str, Shape] = {
+            "qkv.weight": (a.hidden, 3 * a.hidden),
+            "qkv.bias": (3 * a.hidden,),
+            "output.weight": (a.hidden, a.hidden),
+            "output.bias": (a.hidden,),
+        }
+        if a.relative_buckets:
+            shapes["relative"] = (a.relative_buckets, a.heads)
+        elif folded and self.function.shifts:
+            shapes["shift"] = (a.heads,)
+        return shapes | self.residual_shapes() if folded else shapes
+
+    def constants(self) -> Iterator[tuple[str, Constant, Shape]]:
+        for name, constant in self.function.constants.items():
+            yield f"constants.{name}", constant, (self.architecture.heads,)
+        yield from super().constants()
+
+    def variant(self) -> tuple[Hashable, ...]:
+        places = (self.turns, self.window)
+        return (self.function.name, self.architecture.heads, self.architecture.row_limits, *places, *super().variant())
+
+    def branch(self, folded: bool, p: Mapping[str, Array], *inputs: Array, dropout: Dropout, observe: Observe) -> Array:
+        a, function = self.architecture, self.function
+        hidden, *masks = inputs
+        batch, length, _ = hidden.shape
+        qkv = dense(hidden, p["qkv.weight"], p["qkv.bias"])
+        observe("qkv", qkv)
+        query, key, value = jnp.split(qkv, 3, axis=-1)
+        if function.reads == "mask_over_length":
+            # Without a row sum, the mask may as well lie on the value rows: length x hidden, not heads x length^2.
+            value = value * masks[0][..., None]
+
+        def split(x: Array) -> Array:
+            return x.reshape(batch, length, a.heads, a.head_size).transpose(0, 2, 1, 3)
+
+        if self.turns is not None:
+            both = turned(qkv[..., : 2 * a.hidden].reshape(batch, length, 2 * a.heads, a.head_size), self.turns)
+            query, key = jnp.split(both.reshape(batch, length, 2 * a.hidden), 2, axis=-1)
+            observe("turned", both)
+        x = self.scores(folded, p, split(query), split(key).swapaxes(-1, -2))
+        shift: Array | float | None = p.get("shift")
+        if not folded:
+            scale, shift = function.affine(constants_of(p), self.width)
+            x = x * jnp.reshape(jnp.asarray(scale), (-1, 1, 1))
+        if shift is not None:
+            x = x + jnp.reshape(jnp.asarray(shift), (-1, 1, 1))
+        if a.row_limits and function.sees_hidden:
+            x = x * masks[0][:, None, None, :]  # rows that do not count have no limit, and leave no trace
+        observe("scores", x)
+        if function.reads == "mask":
+            weights = function.weigh(x, masks[0] if self.window is None else self.window.seen(masks[0]))
+        else:
+            weights = function.weigh(x, None)
+            if self.window is not None:
+                weights = weights * jnp.asarray(self.window.near(length))
+        observe("weights", weights)
+        context = multiply_heads(dropout("weights", weights), split(value)).transpose(0, 2, 1, 3).reshape(hidden.shape)
+        observe("context", context)
+        return dropout("output", dense(context, p["output.weight"], p["output.bias"]))
+
+    def scores(self, folded: bool, p: Mapping[str, Array], query: Array, key: Array) -> Array:
+        """Scores [batch, heads, length, length] before scale and shift, of query [batch, heads, length, head_size] and
+        key [batch, heads, head_size, length].
+        """
+        x = multiply_heads(query, key)
+        if "relative" in p:
+            x = x + score_bias(p["relative"], query.shape[2]) * (1 if folded else self.width**0.5)
+        return x
+
+    def scale(self, own: Own, columns: Array) -> None:
+        """Multiply what scores are made of, for queries as for keys, by [hidden]."""
+        all_columns = jnp.concatenate([columns, columns, jnp.ones_like(columns)])
+        own["qkv.weight"] = own["qkv.weight"] * all_columns
+        own["qkv.bias"] = own["qkv.bias"] * all_columns
+
+    def fold_constants(self, own: Own) -> Own:
+        """The scores' scale, half into the query weights and half into the key weights, so that neither loses bits."""
+        a = self.architecture
+        scale, shift = self.function.affine(take_constants(own), self.width)
+        half = jnp.sqrt(jnp.broadcast_to(jnp.asarray(scale, jnp.float32), (a.heads,)))
+        self.scale(own, jnp.repeat(half, a.head_size))
+        if "relative" in own:  # of the scores after 1 / sqrt(d), and it takes up the shift
+            own["relative"] = own["relative"] * half**2 * self.width**0.5
+            if shift is not None:
+                own["relative"] = own["relative"] + jnp.asarray(shift, jnp.float32)
+        elif shift is not None:
+            own["shift"] = jnp.broadcast_to(jnp.asarray(shift, jnp.float32), (a.heads,))
+        return own
+
+    def position_bound(self, own: Folded, rows: Rows, head: int) -> float:
+        """The most that places add to a head's scores."""
+        return float(np.abs(own["relative"][:, head]).max()) if "relative" in own else 0.0
+
+    def branch_bound(self, own: Folded, rows: Rows) -> tuple[float, float]:
+        a, bound = self.architecture, self.function.bound
+        if bound is None or math.isinf(rows.length):
+            return UNKNOWN
+        weight, bias = as_read(own["qkv.weight"], rows), own["qkv.bias"]
+        largest = largest_product(weight, bias, rows.length)
+        output = own["output.weight"]
+        added = float(np.linalg.norm(own["output.bias"]))
+        for head in range(a.heads):
+            start, stop = head * a.head_size, (head + 1) * a.head_size
+            query, key, value = (slice(part + start, part + stop) for part in range(0, 3 * a.hidden, a.hidden))
+            shift = float(own.get("shift", np.zeros(a.heads))[head])
+            if self.turns is None:
+                scores = (
+                    rows.length**2 * spectral_norm_of_product(weight[:, query], weight[:, key].T)
+                    + rows.length * float(np.linalg.norm(weight[:, query] @ bias[key]))
+                    + rows.length * float(np.linalg.norm(weight[:, key] @ bias[query]))
+                    + abs(float(bias[query] @ bias[key] + shift))
+                )
+            else:  # by any angle: the longest query times the longest key
+                asks, keys = (
+                    rows.length * spectral_norm(weight[:, part]) + float(np.linalg.norm(bias[part]))
+                    for part in (query, key)
+                )
+                scores, largest = asks * keys + abs(shift), max(largest, asks, keys)
+            scores += self.position_bound(own, rows, head)
+            row_sum = bound.row_sum(scores, a.positions)
+            values = rows.length * spectral_norm(weight[:, value]) + float(np.linalg.norm(bias[value]))
+            # All values point the same way at worst.
+            projected = rows.length * spectral_norm_of_product(weight[:, value], output[start:stop]) + float(
+                np.linalg.norm(bias[value] @ output[start:stop])
+            )
+            largest = max(largest, scores, bound.largest(scores, a.positions), row_sum * values)
+            added += row_sum * projected
+        return largest, added

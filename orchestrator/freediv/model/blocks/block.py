@@ -1,0 +1,359 @@
+"""What a block of the model says of itself, and what blocks between norms have in common.
+
+A block is one step of the model: what it reads and holds, its function, how it folds, what bounds it, how its
+constants start. Nothing of that is said anywhere else. Folding moves constants into neighbouring weights, exactly: a
+norm's weight and bias into what reads its result, the mean that a norm takes out into the linear maps before.
+
+A model's blocks normalise what they leave, or all of them what they read (`norm_first`): then each adds its branch to a
+stream of rows that no norm touches, and folding keeps that without a mean, as every norm that reads it would take it.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+
+from ...later import Array, jnp
+from ..architecture import Architecture
+from ..functions.constant import Constant
+from ..functions.norms import NORMALISATIONS, Normalisation, Observe, centred, ignore
+from ..functions.singular_values import spectral_norm
+from ..precision import multiply
+from ..stage import BlockName, Dropout, Shape, Stage, keep
+
+Own = dict[str, Array]
+"""A block's parameters."""
+Folded = Mapping[str, np.ndarray]
+"""A block's folded parameters, in double precision."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of at most this length (Euclidean), whose sum is zero if they are `centred`."""
+
+    length: float
+    centred: bool
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What no rows take a block beyond; infinite where nothing is known.
+
+    Attributes:
+        largest: the largest magnitude on the way, and the length of the longest row that a norm takes.
+        rooted: the length of the longest row that a norm takes whose root it needs; zero if none does.
+        left: the rows that it leaves.
+    """
+
+    largest: float
+    rooted: float
+    left: Rows
+
+
+@dataclass(frozen=True)
+class NormWeight:
+    """What a folded norm leaves to the block that reads its result: weight and bias [hidden]."""
+
+    weight: Array
+    bias: Array
+
+
+class Block(ABC):
+    """One block of an architecture.
+
+    Attributes:
+        kind: which block it is.
+        layer: its layer; None outside of layers.
+        before: the norm whose weight and bias are still to be taken in by who reads its rows.
+        norm: its own, of what it leaves, or of what it reads where that comes first.
+        normed_width: of the rows that its norm takes.
+        norm_first: whether its norm is of what it reads.
+    """
+
+    kind: ClassVar[BlockName]
+    output: ClassVar[str] = "hidden"
+    norm_first = False
+
+    def __init__(
+        self, architecture: Architecture, layer: int | None = None, before: str = "none", norm: str = "none"
+    ) -> None:
+        self.architecture, self.layer, self.normed_width = architecture, layer, architecture.hidden
+        self.before, self.norm = NORMALISATIONS[before], NORMALISATIONS[norm]
+
+    @property
+    def name(self) -> str:
+        """Of its stage."""
+        return self.kind if self.layer is None else f"encoder.{self.layer}.{self.kind}"
+
+    @abstractmethod
+    def inputs(self) -> tuple[str, ...]:
+        """The activations that it reads."""
+
+    @abstractmethod
+    def shapes(self, folded: bool) -> dict[str, Shape]:
+        """The shapes of its parameters, without those of its norm and constants."""
+
+    @abstractmethod
+    def apply(
+        self, folded: bool, p: Mapping[str, Array], *inputs: Array, dropout: Dropout = keep, observe: Observe = ignore
+    ) -> Array:
+        """Its function."""
+
+    @abstractmethod
+    def fold(self, own: Own, before: NormWeight | None) -> Own:
+        """Its parameters with constants moved into weights, and the norm before taken in; its own norm aside, unless
+        that comes first.
+        """
+
+    @abstractmethod
+    def bound(self, own: Folded, rows: Rows) -> Bound:
+        """What no rows take it beyond."""
+
+    def constants(self) -> Iterator[tuple[str, Constant, Shape]]:
+        """The constants of its functions: parameter, what the function says of it, shape."""
+        for name, constant in self.norm.constants.items():
+            yield f"norm.{name}", constant, (2,)
+
+    def starts(self) -> dict[str, np.ndarray]:
+        """Its constants before any calibration."""
+        return {name: np.full(shape, one.start, np.float32) for name, one, shape in self.constants()}
+
+    def lacks(self, name: str) -> bool:
+        """Whether a parameter is a bias that the model is without: zero, until folding puts something there."""
+        without = self.architecture.without_bias
+        part = "norm" if name.endswith("norm.bias") else self.kind
+        return name.endswith(".bias") and part in without
+
+    def completed(self, p: Mapping[str, Array]) -> Own:
+        """Unfolded parameters, with the biases that it lacks."""
+        lacking = {n: shape for n, shape in self._unfolded_shapes().items() if n not in p and self.lacks(n)}
+        return {**p, **{name: jnp.zeros(shape) for name, shape in lacking.items()}}
+
+    def variant(self) -> tuple[Hashable, ...]:
+        """What its program depends on beside shapes."""
+        return (self.norm.name, self.architecture.norm_epsilon)
+
+    def stage(self, folded: bool) -> Stage:
+        """As a step of the model."""
+        shapes, function = self._unfolded_shapes(), self._apply_unfolded
+        if folded:
+            shapes = self.shapes(True) | norm_shapes(self.norm, self.normed_width, True)
+            function = partial(self.apply, True)
+        else:
+            shapes = {name: shape for name, shape in shapes.items() if not self.lacks(name)}
+        signature = (self.kind, folded, *self.variant(), tuple(sorted(shapes.items())))
+        return Stage(self.name, self.kind, self.layer, self.inputs(), self.output, shapes, function, signature)
+
+    def _unfolded_shapes(self) -> dict[str, Shape]:
+        shapes = self.shapes(False) | norm_shapes(self.norm, self.normed_width, False)
+        return shapes | {name: shape for name, _, shape in self.constants()}
+
+    def _apply_unfolded(
+        self, parameters: Mapping[str, Array], *inputs: Array, dropout: Dropout = keep, observe: Observe = ignore
+    ) -> Array:
+        return self.apply(False, self.completed(parameters), *inputs, dropout=dropout, observe=observe)
+
+    def normalise(self, folded: bool, x: Array, p: Mapping[str, Array], observe: Observe) -> Array:
+        """Its norm."""
+        own = {name.removeprefix("norm."): value for name, value in p.items() if name.startswith("norm.")}
+        function = self.norm.folded if folded else self.norm.apply
+        return function(x, own, self.architecture.norm_epsilon, observe)
+
+    @property
+    def after(self) -> Normalisation:
+        """The norm whose weight and bias it hands over."""
+        return NORMALISATIONS["none"] if self.norm_first else self.norm
+
+    def hand_over(self, own: Own) -> NormWeight | None:
+        """Take weight and bias of its norm out of its parameters, for the block that reads its result."""
+        return None if self.norm_first else self.take_norm(own)
+
+    def take_norm(self, own: Own) -> NormWeight | None:
+        """Take weight and bias of its norm out of its parameters."""
+        if not self.norm.scales:
+            return None
+        weight, bias = own.pop("norm.weight"), own.pop("norm.bias")
+        if self.norm.constants:
+            first, others = own.pop("norm.log_g")
+            own.pop("norm.anneal", None)
+            own["norm.first"] = jnp.exp(first - others)
+            weight = jnp.exp(others) * weight
+        return NormWeight(weight, bias)
+
+    def bounded(self, own: Folded, largest: float, length: float) -> Bound:
+        """Where its norm is the last step, of rows of at most this length; and the largest magnitude before."""
+        return Bound(max(largest, length), length if self.norm.root else 0.0, self.normed(own, length))
+
+    def normed(self, own: Folded, length: float) -> Rows:
+        """The rows that its norm makes of rows of at most this length."""
+        return Rows(self.norm.length(own, length, self.normed_width), self.norm.centres)
+
+
+class ResidualBlock(Block):
+    """A block whose result, its branch, is added to what it reads; a norm comes after that, or before the branch.
+
+    Attributes:
+        reading: the branch's first linear map, into which the norm before folds.
+    """
+
+    reading: ClassVar[str]
+
+    def __init__(self, architecture: Architecture, layer: int, before: str, norm: str) -> None:
+        super().__init__(architecture, layer, before, norm)
+        self.norm_first = architecture.norm_first
+
+    def inputs(self) -> tuple[str, ...]:
+        return ("hidden",)
+
+    @abstractmethod
+    def branch(self, folded: bool, p: Mapping[str, Array], *inputs: Array, dropout: Dropout, observe: Observe) -> Array:
+        """What it adds, of rows [batch, length, hidden] and its other inputs."""
+
+    @abstractmethod
+    def branch_bound(self, own: Folded, rows: Rows) -> tuple[float, float]:
+        """What no rows take the branch beyond: the largest magnitude on the way, and the length of what it adds.
+
+        `UNKNOWN` where nothing is known.
+        """
+
+    def apply(
+        self, folded: bool, p: Mapping[str, Array], *inputs: Array, dropout: Dropout = keep, observe: Observe = ignore
+    ) -> Array:
+        hidden, *others = inputs
+        if not self.norm_first:
+            added = self.branch(folded, p, hidden, *others, dropout=dropout, observe=observe)
+            x = self.residual(hidden, p) + added
+            observe("residual", x)
+            return self.normalise(folded, x, p, observe)
+        stream = self.residual(hidden, p)
+        rows = hidden if self.reads_as_they_are else self.normalise(folded, stream, p, observe)
+        x = stream + self.branch(folded, p, rows, *others, dropout=dropout, observe=observe)
+        observe("residual", x)
+        return x
+
+    def residual_shapes(self) -> dict[str, Shape]:
+        """Of what it adds its branch to, folded."""
+        hidden, centres = self.architecture.hidden, self.centres_residual
+        shapes: dict[str, Shape] = {"residual.weight": (hidden,)} if self.before.scales or centres else {}
+        if self.norm_first and self.before.scales:
+            shapes["residual.bias"] = (hidden,)
+        return shapes | ({"residual.mean": (hidden, 1)} if centres else {})
+
+    @property
+    def reads_as_they_are(self) -> bool:
+        """Whether its branch reads rows as they are handed over, where it could have a norm."""
+        return self.norm_first and not self.norm.scales
+
+    @property
+    def centres_residual(self) -> bool:
+        """Whether what it adds its branch to is not without a mean, and has to be."""
+        if not self.norm_first:
+            return self.norm.centres
+        return self.architecture.centred_stream and (self.before.scales or self.reads_as_they_are)
+
+    def residual(self, hidden: Array, p: Mapping[str, Array]) -> Array:
+        """What it adds its branch to: folded, with the weight of the norm before (whose bias is in the block's own, or
+        added here where a norm reads the sum), and centred for the norm after.
+        """
+        if "residual.weight" not in p:
+            return hidden
+        x = hidden * p["residual.weight"]
+        if "residual.mean" in p:
+            mean = hidden.reshape(-1, hidden.shape[-1]) @ p["residual.mean"]
+            x = x - mean.reshape(*hidden.shape[:-1], 1)
+        return x + p["residual.bias"] if "residual.bias" in p else x
+
+    def fold_constants(self, own: Own) -> Own:
+        """Its own constants, into its weights."""
+        return own
+
+    def fold(self, own: Own, before: NormWeight | None) -> Own:
+        own = self.fold_constants(own)
+        if self.norm_first and (first := self.take_norm(own)) is not None:
+            into(first, self.reading, own)
+        if before is not None:
+            if not self.norm_first or self.reads_as_they_are:
+                into(before, self.reading, own)
+            own["residual.weight"] = before.weight
+            if self.norm_first:
+                own["residual.bias"] = before.bias
+            else:
+                own["output.bias"] = own["output.bias"] + before.bias
+        if self.centres_residual:
+            weight = own.setdefault("residual.weight", jnp.ones_like(own["output.bias"]))
+            own["residual.mean"] = weight[:, None] / weight.size
+        if self.architecture.centred_stream if self.norm_first else self.norm.centres:
+            centring = ("output.weight", "output.bias", "residual.bias")
+            own |= {name: centred(own[name]) for name in centring if name in own}
+        return own
+
+    def bound(self, own: Folded, rows: Rows) -> Bound:
+        stream = self.residual_length(own, rows)
+        if not self.norm_first:
+            largest, added = self.branch_bound(own, rows)
+            return self.bounded(own, largest, stream + added)
+        read = rows if self.reads_as_they_are else self.normed(own, stream)
+        largest, added = self.branch_bound(own, read)
+        left = Rows(stream + added, self.architecture.centred_stream)
+        return Bound(max(largest, stream, read.length), stream if self.norm.root else 0.0, left)
+
+    def residual_length(self, own: Folded, rows: Rows) -> float:
+        """How long a row can be that it adds its branch to."""
+        bias = float(np.linalg.norm(own.get("residual.bias", 0.0)))
+        if "residual.weight" not in own:
+            return rows.length + bias
+        kept = np.diag(own["residual.weight"])
+        if "residual.mean" in own:
+            kept = kept - own["residual.mean"]
+        return rows.length * spectral_norm(as_read(kept, rows)) + bias
+
+
+def dense(x: Array, weight: Array, bias: Array) -> Array:
+    """x [..., n] times weight [n, m] plus bias [m]: one plain matrix product, whatever the leading dimensions."""
+    rows = multiply(x.reshape(-1, x.shape[-1]), weight) + bias
+    return rows.reshape(*x.shape[:-1], weight.shape[-1])
+
+
+def norm_shapes(norm: Normalisation, hidden: int, folded: bool) -> dict[str, Shape]:
+    """The shapes of a norm's parameters, without its constants."""
+    if folded:
+        return {f"norm.{name}": () for name in norm.folded_constants}
+    return {"norm.weight": (hidden,), "norm.bias": (hidden,)} if norm.scales else {}
+
+
+def into(norm: NormWeight, name: str, own: Own) -> None:
+    """A norm's weight and bias into the linear map that reads its result; `name` is empty where the block is one."""
+    prefix = f"{name}." if name else ""
+    own[f"{prefix}bias"] = own[f"{prefix}bias"] + norm.bias @ own[f"{prefix}weight"]
+    own[f"{prefix}weight"] = norm.weight[:, None] * own[f"{prefix}weight"]
+
+
+def take_constants(own: Own) -> Own:
+    """The constants of a block's function, out of its parameters."""
+    names = [name for name in own if name.startswith("constants.")]
+    return {name.removeprefix("constants."): own.pop(name) for name in names}
+
+
+def constants_of(p: Mapping[str, Array]) -> Own:
+    """The constants of a block's function."""
+    return {name.removeprefix("constants."): value for name, value in p.items() if name.startswith("constants.")}
+
+
+def as_read(weight: np.ndarray, rows: Rows) -> np.ndarray:
+    """A weight without what it makes of a row's mean, where rows have none."""
+    return weight - weight.mean(axis=0) if rows.centred else weight
+
+
+def largest_product(weight: np.ndarray, bias: np.ndarray, length: float) -> float:
+    """The largest element of a row of at most this length, times weight plus bias."""
+    return float(np.max(length * np.linalg.norm(weight, axis=0) + np.abs(bias)))
+
+
+UNKNOWN = (math.inf, math.inf)
+"""The bound of a block of which nothing is known."""

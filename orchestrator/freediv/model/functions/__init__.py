@@ -1,0 +1,1 @@
+"""What a layer may choose from: attention, activations, normalisations; each with its formula, source and constants."""

@@ -1,0 +1,13 @@
+"""Hyperbolic tangent: what most poolers have."""
+
+from __future__ import annotations
+
+from ....later import Array, jnp
+from .function import ActivationFunction, Shrinking
+
+
+def _tanh(x: Array) -> Array:
+    return jnp.tanh(x)
+
+
+TANH = ActivationFunction(name="tanh", apply=_tanh, bound=Shrinking(most=1.0))

@@ -1,0 +1,36 @@
+"""Softmax: Vaswani et al. 2017, equation 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ....later import Array, jnp
+from .function import RECIPROCAL, AttentionFunction, WeightBound, lowered, masked_scores, of_keys, plain
+
+
+def softmax_by(exponential: Callable[[Array], Array]) -> Callable[[Array, Array | None], Array]:
+    """Softmax over real pieces, by what stands for exp(x), x at most zero."""
+
+    def weigh(x: Array, mask: Array | None) -> Array:
+        m = of_keys(mask)
+        e = exponential(masked_scores(x, m)) * m
+        return e / jnp.sum(e, axis=-1, keepdims=True)
+
+    return weigh
+
+
+def _exponential(x: Array) -> Array:
+    return jnp.exp(x)
+
+
+SOFTMAX = AttentionFunction(
+    name="softmax",
+    reads="mask",
+    weigh=softmax_by(_exponential),
+    affine=plain,
+    sees_hidden=True,
+    # No exponential is beyond 1. Where masked scores are far above all others, the sum may be next to nothing.
+    bound=WeightBound(
+        lambda scores, positions: max(positions, lowered(scores), RECIPROCAL), lambda scores, positions: 1.0
+    ),
+)

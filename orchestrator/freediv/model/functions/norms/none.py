@@ -1,0 +1,16 @@
+"""No normalisation: the floor that benchmarks measure against."""
+
+from __future__ import annotations
+
+from .function import Normalisation
+
+NONE = Normalisation(
+    name="none",
+    apply=lambda x, p, epsilon, observe: x,
+    folded=lambda x, p, epsilon, observe: x,
+    centres=False,
+    scales=False,
+    root=False,
+    bounds=False,
+    length=lambda own, length, width: length,
+)

@@ -1,0 +1,84 @@
+"""From word pieces to the activations that a model starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .architecture import Architecture
+from .pieces.pairs import second_text
+from .stages import stages
+
+
+def input_shapes(architecture: Architecture, batch: int, length: int) -> dict[str, tuple[int, ...]]:
+    """Shapes of what a data owner shares, by activation name."""
+    known = {
+        "one_hot": (batch, length, architecture.vocabulary),
+        "rows": (batch, length, architecture.embedding_size),
+        "segment": (batch, length),
+        "mask": (batch, length),
+        "mask_over_length": (batch, length),
+        "mask_over_window": (batch, length),
+    }
+    read = {name for stage in stages(architecture, folded=True) for name in stage.inputs}
+    return {name: shape for name, shape in known.items() if name in read}
+
+
+def published_rows(architecture: Architecture, rows: np.ndarray) -> np.ndarray:
+    """Rows [..., embedding_size] of a published table, float32, as a folded model reads them.
+
+    A folded norm takes centred rows; what centres them otherwise does no harm to these.
+    """
+    rows = np.asarray(rows, np.float32)
+    centre = architecture.centred_embedding and architecture.embedding_size == architecture.summed_width
+    return rows - rows.mean(-1, keepdims=True) if centre else rows
+
+
+def masks_of(architecture: Architecture, mask: np.ndarray) -> dict[str, np.ndarray]:
+    """What some stage reads, by activation name, that is made of a mask [batch, length] alone: float32 of its shape."""
+    real = mask.astype(np.float32)
+    made: dict[str, Callable[[], np.ndarray]] = {
+        "mask": lambda: real,
+        "mask_over_length": lambda: real / np.maximum(real.sum(axis=-1, keepdims=True), 1.0),
+        "mask_over_window": lambda: _over_window(architecture, real),
+    }
+    return {name: made[name]() for name in input_shapes(architecture, *real.shape) if name in made}
+
+
+def _over_window(architecture: Architecture, real: np.ndarray) -> np.ndarray:
+    assert architecture.window is not None
+    return architecture.window.mean(real)
+
+
+def prepare_inputs(
+    architecture: Architecture, token_ids: np.ndarray, mask: np.ndarray, *, table: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """What a data owner shares: only the activations that some stage reads.
+
+    Args:
+        architecture: the model's.
+        token_ids: [batch, length], padded to a bucket.
+        mask: [batch, length], 1 for real word pieces.
+        table: the public word table [vocabulary, embedding_size]; needed where the embedding is public.
+
+    Returns:
+        float32 arrays by activation name, with the shapes of `input_shapes`. A padded position's row is zero, so that
+        nothing depends on the padding token's embedding.
+    """
+    batch, length = token_ids.shape
+    real = mask.astype(np.float32)
+    prepared: dict[str, np.ndarray] = {}
+    for name in input_shapes(architecture, batch, length):
+        if name == "one_hot":
+            one_hot = np.zeros((batch, length, architecture.vocabulary), np.float32)
+            np.put_along_axis(one_hot, token_ids[..., None], 1.0, axis=-1)
+            prepared[name] = one_hot * real[..., None]
+        elif name == "rows":
+            if table is None:
+                raise ValueError("a public embedding needs its table")
+            prepared[name] = published_rows(architecture, table[token_ids]) * real[..., None]
+        elif name == "segment":
+            assert architecture.separator_token is not None
+            prepared[name] = second_text(token_ids, architecture.separator_token) * real
+    return prepared | masks_of(architecture, mask)

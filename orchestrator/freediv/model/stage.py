@@ -1,0 +1,50 @@
+"""One step of a model: a named, pure function of parameters and activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+from ..later import Array
+from .functions.norms import Observe, ignore
+
+Parameters = dict[str, dict[str, Array]]
+"""Stage name -> parameter name -> array."""
+Shape = tuple[int, ...]
+BlockName = Literal["embedding", "attention", "feed_forward", "classifier"]
+
+
+Dropout: TypeAlias = Callable[[str, Array], Array]
+"""Called with a name that is unique within one forward pass, and the activation that is to be thinned."""
+
+
+def keep(name: str, x: Array) -> Array:
+    """Drop nothing."""
+    return x
+
+
+class Apply(Protocol):
+    """A stage's function."""
+
+    def __call__(
+        self, parameters: Mapping[str, Array], *inputs: Array, dropout: Dropout = keep, observe: Observe = ignore
+    ) -> Array: ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the model.
+
+    `inputs` are the activations it reads, in the order in which `apply` takes them; `parameter_shapes` the parameters
+    it must be given. Two stages of equal `signature` compile to the same program for the same batch and length.
+    """
+
+    name: str
+    block: BlockName
+    layer: int | None
+    inputs: tuple[str, ...]
+    output: str
+    parameter_shapes: Mapping[str, Shape] = field(hash=False, compare=False)
+    apply: Apply = field(hash=False, compare=False, repr=False)
+    signature: Hashable = field(compare=False, repr=False)

@@ -1,0 +1,136 @@
+"""The model as a list of named stages, each a pure function of (parameters, activations).
+
+The same functions are trained, evaluated and compiled for a secure run. A stage runs *unfolded* (as trained: constants
+are applied where their formula has them) or *folded* (constants moved into weights by `folding`); `folded` only decides
+which parameters it finds.
+
+Activations, by name: `one_hot` [batch, length, vocabulary] or `rows` [batch, length, embedding_size], `hidden`
+[batch, length, hidden], `mask` [batch, length] (1 for real word pieces), `mask_over_length` [batch, length] (mask over
+the number of real pieces), `mask_over_window` [batch, length] (over that of a window, if that is less), `segment`
+[batch, length] (1 for those of a pair's second text), `logits` [batch, ...], of the shape that the model's kind of
+answer gives them (`answers`); where rows have `limits`, those have names of their own, and folded logits come with what
+tells whether all were kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, TypeVar
+
+from ..later import Array, jnp
+from .answers import answer_of
+from .architecture import Architecture
+from .blocks import Embedding, blocks_of
+from .functions.norms import Observe, ignore
+from .limits import apart, with_limits, within_limits
+from .pieces.pairs import second_text
+from .stage import Dropout, Shape, Stage, keep
+
+if TYPE_CHECKING:
+    from jax.typing import ArrayLike
+
+Result = TypeVar("Result")
+
+
+def stages(architecture: Architecture, *, folded: bool = False) -> tuple[Stage, ...]:
+    """All stages of a model, in the order in which they run."""
+    found = [block.stage(folded) for block in blocks_of(architecture)]
+    return tuple(with_limits(architecture, found) if architecture.row_limits and folded else found)
+
+
+def parameter_shapes(architecture: Architecture, *, folded: bool = False) -> dict[str, dict[str, Shape]]:
+    """The shape of every parameter, by stage and name."""
+    return {stage.name: dict(stage.parameter_shapes) for stage in stages(architecture, folded=folded)}
+
+
+def hidden_states(
+    architecture: Architecture,
+    parameters: Mapping[str, Mapping[str, ArrayLike]],
+    inputs: Mapping[str, ArrayLike],
+    *,
+    folded: bool = False,
+    dropout: Dropout = keep,
+    observe: Observe = ignore,
+) -> tuple[list[Array], Array]:
+    """Run the model and keep what lies between its layers.
+
+    Args:
+        architecture: the model.
+        parameters: unfolded, or folded where `folded` is set.
+        inputs: activations by name. `token_ids` [batch, length] may stand for `one_hot`, `rows` and `segment`: the
+            table is then indexed, which gives the same numbers. What is made of `mask` may be left out where that is
+            given.
+        folded: which form the parameters have.
+        dropout: called at the places where BERT drops.
+        observe: called with values that calibration and range checks need, named `<stage>/<what>`.
+
+    Returns:
+        Hidden states [batch, length, hidden] after the embedding and after each layer, and logits [batch, ...].
+    """
+    values: dict[str, Array] = {name: jnp.asarray(value) for name, value in inputs.items()}
+    if "mask_over_length" not in values and "mask" in values:
+        values["mask_over_length"] = values["mask"] / jnp.sum(values["mask"], axis=-1, keepdims=True)
+    if architecture.window is not None and "mask_over_window" not in values and "mask" in values:
+        values["mask_over_window"] = architecture.window.mean(values["mask"])
+    if "token_ids" in values and architecture.separator_token is not None:
+        values["segment"] = second_text(values["token_ids"], architecture.separator_token).astype(jnp.float32)
+    states: list[Array] = []
+    embedding = blocks_of(architecture)[0]
+    assert isinstance(embedding, Embedding)
+    for stage in stages(architecture, folded=folded):
+        own = {name: jnp.asarray(value) for name, value in parameters[stage.name].items()}
+        drop, see = _within(stage.name, dropout), _within(stage.name, observe)
+        if stage.block == "embedding" and "token_ids" in values:
+            rows = own["word"][values["token_ids"]]
+            others = (values[name] for name in stage.inputs[1:])
+            result = embedding.of_rows(folded, own, rows, *others, dropout=drop, observe=see)
+        else:
+            result = stage.apply(own, *(values[name] for name in stage.inputs), dropout=drop, observe=see)
+        if stage.block == "classifier":
+            result, compared = apart(result, answer_of(architecture).logits_shape(architecture, states[-1].shape[1]))
+            see("compared", compared)
+        see("output", result)
+        values[stage.output] = result
+        if stage.block in ("embedding", "feed_forward"):
+            states.append(result)
+    return states, values["logits"]
+
+
+def forward(
+    architecture: Architecture,
+    parameters: Mapping[str, Mapping[str, ArrayLike]],
+    inputs: Mapping[str, ArrayLike],
+    *,
+    folded: bool = False,
+    dropout: Dropout = keep,
+    observe: Observe = ignore,
+) -> Array:
+    """Logits [batch, ...]; arguments as for `hidden_states`."""
+    return hidden_states(architecture, parameters, inputs, folded=folded, dropout=dropout, observe=observe)[1]
+
+
+def answer(
+    architecture: Architecture,
+    folded: Mapping[str, Mapping[str, ArrayLike]],
+    inputs: Mapping[str, ArrayLike],
+    observe: Observe = ignore,
+) -> tuple[Array, Array]:
+    """What a secure run makes of folded parameters: logits [batch, ...], and whether all rows that count kept their
+    limits [batch]; where rows have none, they did.
+    """
+    seen: dict[str, Array] = {}
+
+    def see(name: str, value: Array) -> None:
+        if name == "classifier/compared":
+            seen[name] = value
+        else:
+            observe(name, value)
+
+    logits = forward(architecture, folded, inputs, folded=True, observe=see)
+    if not architecture.row_limits:
+        return logits, jnp.ones(len(logits), bool)
+    return logits, within_limits(architecture, seen["classifier/compared"])
+
+
+def _within(stage: str, call: Callable[[str, Array], Result]) -> Callable[[str, Array], Result]:
+    return lambda name, value: call(f"{stage}/{name}", value)

@@ -1,0 +1,1 @@
+"""Stages cut at their products: traced, planned, and the segments between."""

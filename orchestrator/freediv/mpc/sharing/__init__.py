@@ -1,0 +1,1 @@
+"""Secret shares: under which settings, made, joined, and kept on disk."""

@@ -1,0 +1,1 @@
+"""SPU: its programs, its runtime, and its own account of what it sent."""

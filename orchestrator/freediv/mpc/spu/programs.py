@@ -1,0 +1,101 @@
+"""Stages as SPU programs, compiled by each party from the public architecture."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import spu
+from jax.typing import DTypeLike
+from spu.utils import frontend
+
+from ...model import Architecture, Stage, input_shapes, stages
+from ...model.answers import Output, answer_of
+from ...model.limits import apart
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled function of secret arrays: it holds shapes and public constants, never a weight.
+
+    `code` is the same, byte for byte, wherever the same function is compiled for the same shapes; `digest` is its
+    SHA-256, in hexadecimal.
+    """
+
+    code: bytes = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the code."""
+        return hashlib.sha256(self.code).hexdigest()
+
+    def bind(self, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> spu.Executable:
+        """The program over these variables."""
+        return spu.Executable(name=name, input_names=list(inputs), output_names=list(outputs), code=self.code)
+
+
+def compile_program(
+    function: Callable[..., jax.Array], shapes: Sequence[Shape], dtypes: Sequence[DTypeLike] | None = None
+) -> Program:
+    """Compile a function of secret arrays of the given shapes, in that order; of float32 unless `dtypes` are given.
+
+    With SPU's denominator option always: one reciprocal a row in place of a division an element.
+    """
+    options = spu.CompilerOptions()
+    options.enable_optimize_denominator_with_broadcast = True
+    arguments = [
+        jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
+        for shape, dtype in zip(shapes, dtypes or [jnp.float32] * len(shapes), strict=True)
+    ]
+
+    def program(*arrays: jax.Array) -> jax.Array:
+        return function(*arrays)
+
+    executable, _ = frontend.compile(
+        frontend.Kind.JAX,
+        program,
+        arguments,
+        {},
+        input_names=[f"in{i}" for i in range(len(shapes))],
+        input_vis=[spu.Visibility.VIS_SECRET] * len(shapes),
+        outputNameGen=lambda flat: [f"out{i}" for i in range(len(flat))],
+        copts=options,
+    )
+    return Program(executable.code)
+
+
+def secure_stages(architecture: Architecture, output: Output) -> tuple[Stage, ...]:
+    """The folded stages that a secure run consists of; the last one gives the answer, as `model.answers` encodes it."""
+    *rest, last = stages(architecture, folded=True)
+    answer = answer_of(architecture)
+
+    def answered(parameters: Mapping[str, jax.Array], *inputs: jax.Array, **observed: Any) -> jax.Array:
+        result = last.apply(parameters, *inputs, **observed)
+        logits, compared = apart(result, answer.logits_shape(architecture, inputs[0].shape[1]))
+        return answer.encode(architecture, logits, compared, output)
+
+    return (*rest, replace(last, apply=answered, signature=(last.signature, output)))
+
+
+def activation_shapes(architecture: Architecture, batch: int, length: int) -> dict[str, Shape]:
+    """Shapes of everything that a stage may read, by activation name."""
+    rows = {stage.output: (batch, length, architecture.hidden) for stage in stages(architecture, folded=True)[:-1]}
+    return input_shapes(architecture, batch, length) | rows
+
+
+def stage_function(
+    architecture: Architecture, stage: Stage, batch: int, length: int
+) -> tuple[Callable[..., jax.Array], list[Shape]]:
+    """A stage as a function of arrays, which are its parameters by name and then its activations; and their shapes."""
+    names, activations = sorted(stage.parameter_shapes), activation_shapes(architecture, batch, length)
+
+    def function(*arrays: jax.Array) -> jax.Array:
+        return stage.apply(dict(zip(names, arrays, strict=False)), *arrays[len(names) :])
+
+    return function, [*(stage.parameter_shapes[name] for name in names), *(activations[name] for name in stage.inputs)]

@@ -1,0 +1,1 @@
+"""The data owner and the model owner."""

@@ -1,0 +1,1 @@
+"""What others call at a party: who may, and what is done for owners and for other parties."""

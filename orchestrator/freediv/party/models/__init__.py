@@ -1,0 +1,1 @@
+"""The models that a party keeps, and how they come to it."""

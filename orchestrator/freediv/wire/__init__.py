@@ -1,0 +1,1 @@
+"""What crosses the network between roles: the protocol, connections, shares in messages."""
