@@ -15,15 +15,13 @@ from .network import Network
 
 
 def costs(measurements: Sequence[Measurement], title: str, part: Literal["model", "layer", "embedding"]) -> Table:
-    """What each variant cost, and how many times less that is than the first. Memory where a whole model is held."""
+    """What each variant cost, and how many times less that is than the first. Memory is of whole processes."""
     about = "MB and messages: sent by a party; x: how many times less than the first row; kernel: bytes beyond those"
     table = _table(
         f"{title}\n{about} counted here", "seconds", "±", "MB", "messages", "time", "bytes", "msgs", "kernel"
     )
     if part != "layer":
-        table.add_column("request MB", justify="right")
-    if part == "model":
-        for name in ("all parties MB", "peak MB", "of shares"):
+        for name in ("request MB", "all parties MB", "peak MB", "of shares"):
             table.add_column(name, justify="right")
     first = measurements[0]
     for m in measurements:
@@ -33,12 +31,10 @@ def costs(measurements: Sequence[Measurement], title: str, part: Literal["model"
             *(f"{ratio:.2f}x" for ratio in ratios), f"{m.wire_overhead:+.1%}",
         ]  # fmt: skip
         if part != "layer":
-            row.append(f"{m.request_bytes / 1e6:.2f}")
-        if part == "model":
             peak = max(m.peak_memory_bytes)
             row += [
-                f"{m.sent_bytes * len(m.peak_memory_bytes) / 1e6:.0f}", f"{peak / 1e6:.0f}",
-                f"{peak / m.share_bytes:.2f}x",
+                f"{m.request_bytes / 1e6:.2f}", f"{m.sent_bytes * len(m.peak_memory_bytes) / 1e6:.0f}",
+                f"{peak / 1e6:.0f}", f"{peak / m.share_bytes:.2f}x",
             ]  # fmt: skip
         table.add_row(*row)
     return table

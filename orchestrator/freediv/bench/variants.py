@@ -69,6 +69,7 @@ VARIANTS: dict[str, Variant] = {
     v.name: v
     for v in (
         ITSELF,
+        replace(ITSELF, name="itself-rows", about="the same, asked by rows or one-hots, unchecked", in_shares=True),
         Variant("baseline", _functions("softmax", "gelu-tanh"), "tanh", "spu", "BERT as it is"),
         Variant("puma", _functions("softmax-puma", "gelu-puma"), "tanh", "spu", "PUMA"),
         Variant("mpcformer", _functions("2quad", "quad"), "tanh", "spu", "MPCFormer"),
