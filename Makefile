@@ -14,6 +14,8 @@ PYTEST := $(BIN)/pytest -n $(PYTEST_WORKERS) --no-loadscope-reorder
 FAULTS := tests/faults tests/hostile tests/mpc/test_faults.py tests/mpc/test_link.py tests/conversion/test_resuming.py
 # Attacks of docs/attacks.md that are tried among other tests.
 OTHER_ATTACKS = $(filter-out $(addsuffix %,$(FAULTS)),$(shell sed -nE 's/^\|.*\| (tests[^ ]*) \|$$/\1/p' docs/attacks.md))
+# Where this is set, every process would compile all that it imports anew: half of what most of them do.
+unexport PYTHONDONTWRITEBYTECODE
 AS_ROOT_WITH_APT = [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 APT_INSTALL := DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends -o Dpkg::Use-Pty=0
 APT_UPDATE := apt-get update -qq -o Acquire::Retries=1 -o Acquire::http::Timeout=20
@@ -60,7 +62,7 @@ $(VENV)/dev.stamp: requirements-dev.lock $(VENV)/runtime.stamp
 
 # Install a lock file ($1), then freediv itself, unless another make did while this one waited for it. A build in
 # isolation would fetch an unlocked setuptools, so setuptools is in the lock. Without --no-compile pip compiles
-# twenty thousand files, of which few are ever imported.
+# twenty thousand files, of which few are ever imported; those are compiled once here, and not by three parties at a time.
 define installed
 @exec 9<Makefile && flock 9
 if [ $@ -nt $1 ] && [ $@ -nt pyproject.toml ]; then exit; fi
@@ -68,6 +70,7 @@ test -x $(BIN)/pip || { $(new-venv); }
 echo "installing the $$(grep -c '^[a-z].*==' $1) packages of $1 into $(VENV) (minutes the first time) ..."
 $(BIN)/pip install --no-compile --require-hashes --requirement $1 | $(pip-progress)
 $(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+$(BIN)/python -c 'import freediv.mpc.worker.child, freediv.party.server'
 touch $@
 endef
 
