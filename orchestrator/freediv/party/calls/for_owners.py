@@ -13,7 +13,7 @@ import grpc
 
 from ...cluster.credentials import key_fingerprint
 from ...mpc.records import StageRecord
-from ...tracing import parent_in, span
+from ...tracing import parent_in, span, traceparent
 from ...wire import protocol_pb2 as pb
 from ...wire import protocol_pb2_grpc as rpc
 from ...wire.channels import ADMITTED, PartyChannel
@@ -164,7 +164,7 @@ class DataOwnerService(rpc.DataOwnerServicer):
             request=request.key, model_id=request.model_id, batch=request.batch, length=request.length
         )
         try:
-            reply = await self._tell_rank_0().Arrived(message, timeout=_PEER_S)
+            reply = await self._tell_rank_0().Arrived(message, timeout=_PEER_S, metadata=traceparent())
         except grpc.aio.AioRpcError as error:
             if error.code() == grpc.StatusCode.PERMISSION_DENIED:
                 refused = f"party 0 turns party {self._member.config.rank} away: {error.details()}"

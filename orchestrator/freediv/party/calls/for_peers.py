@@ -6,6 +6,7 @@ import contextlib
 
 from ...cluster.configuration import Quota
 from ...cluster.identity import Role
+from ...tracing import parent_in, span
 from ...wire import protocol_pb2 as pb
 from ...wire import protocol_pb2_grpc as rpc
 from ..answering import Context
@@ -56,7 +57,8 @@ class PeerService(rpc.PeerServicer):
         """Another party (or this one) has all of a request."""
         role = caller(context)
         assert self._coordinator is not None and role is not None and role.rank is not None
-        return self._coordinator.arrived(role.rank, request)
+        with span("coordinator", parent_in(context.invocation_metadata() or ()), of_rank=role.rank):
+            return self._coordinator.arrived(role.rank, request)
 
     async def Withdrawn(self, request: pb.WithdrawnRequest, context: Context) -> pb.WithdrawnReply:  # noqa: N802
         """A request's owner has gone away."""
