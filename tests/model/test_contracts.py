@@ -18,6 +18,7 @@ from freediv.model.functions.attention import ATTENTIONS, AttentionFunction
 from freediv.model.functions.attention.function import plain
 from freediv.model.functions.constant import RATES
 from freediv.model.functions.norms import NORMALISATIONS, Normalisation
+from freediv.model.functions.origin import Origin
 
 REGISTRIES = {AttentionFunction: ATTENTIONS, ActivationFunction: ACTIVATIONS, Normalisation: NORMALISATIONS}
 
@@ -25,9 +26,9 @@ REGISTRIES = {AttentionFunction: ATTENTIONS, ActivationFunction: ACTIVATIONS, No
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (AttentionFunction, {"name", "reads", "weigh", "affine", "bound", "sees_hidden"}),
-        (ActivationFunction, {"name", "apply", "bound"}),
-        (Normalisation, {"name", "apply", "folded", "centres", "scales", "root", "bounds", "length"}),
+        (AttentionFunction, {"name", "origin", "reads", "weigh", "affine", "bound", "sees_hidden"}),
+        (ActivationFunction, {"name", "origin", "apply", "bound"}),
+        (Normalisation, {"name", "origin", "apply", "folded", "centres", "scales", "root", "bounds", "length"}),
     ],
 )
 def test_a_function_that_does_not_say_what_bounds_it_cannot_be_made(kind: type, said: set[str]) -> None:
@@ -43,6 +44,7 @@ def test_an_attention_that_is_not_monotone_gets_no_false_proof(monkeypatch: pyte
     """Large near zero, and nothing at its largest score, where the bound of another function would be looked for."""
     bump = AttentionFunction(
         name="bump",
+        origin=Origin("a bump", "this test", retrained=True),
         reads="mask_over_length",
         weigh=lambda x, mask: 1e6 * jnp.exp(-jnp.square(x)),
         affine=plain,

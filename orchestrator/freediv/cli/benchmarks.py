@@ -266,8 +266,8 @@ def _run(
         for shape, found in over:
             _print(tables.shaped(measured, found, shape))
         if rows_file is not None:
-            rows = [m.to_dict() | {"network": "loopback"} for m in measured]
-            rows += [m.to_dict() | {"network": shape.name} for shape, found in over for m in found]
+            rows = [m.to_dict() | {"of": title, "network": "loopback"} for m in measured]
+            rows += [m.to_dict() | {"of": title, "network": shape.name} for shape, found in over for m in found]
             rows_file.write(json.dumps(rows, indent=2) + "\n")
         if picture is not None:
             from ..bench.chart import bars

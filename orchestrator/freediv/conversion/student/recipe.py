@@ -142,6 +142,12 @@ class Recipe(Strict):
             chosen.append(LayerFunctions(**{**self.functions.model_dump(), **changes, **missing}))
         return tuple(chosen)
 
+    def all_functions(self) -> tuple[LayerFunctions, ...]:
+        """What layers have by this recipe, whatever the teacher; each once."""
+        own = self.functions.model_dump()
+        others = [choice.model_dump(exclude_none=True) for choice in self.layers.values()]
+        return tuple(dict.fromkeys(LayerFunctions(**{**own, **changes}) for changes in ({}, *others)))
+
     def embedding_norm_of(self, teacher: Architecture) -> str:
         """The norm of the student's embedding; where the teacher has none, none."""
         return "none" if teacher.embedding_norm == "none" else self.embedding_norm

@@ -14,6 +14,7 @@ import numpy as np
 
 from ....later import Array
 from ..constant import Constant
+from ..origin import Origin
 from ..singular_values import spectral_norm
 
 Affine: TypeAlias = tuple[Array | float, Array | float, Array | float]
@@ -65,6 +66,7 @@ class ActivationFunction:
 
     Attributes:
         name: in recipes and configurations.
+        origin: where it comes from, and how parties compute it.
         apply: g.
         bound: what no text can exceed; None: nothing bounds it, and nothing is proven of a model that has it.
         affine: scale, shift and offset, of constants.
@@ -74,6 +76,7 @@ class ActivationFunction:
     """
 
     name: str
+    origin: Origin
     apply: Callable[[Array], Array]
     bound: ActivationBound | None
     affine: Callable[[Mapping[str, Array]], Affine] = identity

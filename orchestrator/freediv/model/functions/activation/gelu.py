@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ....later import Array, jax, jnp
+from ..origin import Origin
 from .function import ActivationFunction, Shrinking
 
 
@@ -43,13 +44,29 @@ def _gelu_fourier(x: Array) -> Array:
     return 0.5 * x * (1 + erf)
 
 
-GELU = ActivationFunction(name="gelu", apply=lambda x: jax.nn.gelu(x, approximate=False), bound=Shrinking())
+GELU = ActivationFunction(
+    name="gelu",
+    origin=Origin("error function by SPU", "Hendrycks and Gimpel 2016", retrained=False),
+    apply=lambda x: jax.nn.gelu(x, approximate=False),
+    bound=Shrinking(),
+)
 GELU_TANH = ActivationFunction(
     name="gelu-tanh",
+    origin=Origin("tanh by SPU", "Hendrycks and Gimpel 2016", retrained=False),
     apply=lambda x: jax.nn.gelu(x, approximate=True),
     # The argument of its tanh, and the cube in it.
     bound=Shrinking(lambda x: max(x**3, 0.8 * (x + 0.044715 * x**3), 2 * x)),
 )
 # Both take powers of what is beyond the pieces that they are made for; nobody has bounded them.
-GELU_PUMA = ActivationFunction(name="gelu-puma", apply=_gelu_puma, bound=None)
-GELU_FOURIER = ActivationFunction(name="gelu-fourier", apply=_gelu_fourier, bound=None)
+GELU_PUMA = ActivationFunction(
+    name="gelu-puma",
+    origin=Origin("polynomials, piecewise", "PUMA, Dong et al. 2023", retrained=False),
+    apply=_gelu_puma,
+    bound=None,
+)
+GELU_FOURIER = ActivationFunction(
+    name="gelu-fourier",
+    origin=Origin("a Fourier series, piecewise", "SecFormer, Luo et al. 2024", retrained=False),
+    apply=_gelu_fourier,
+    bound=None,
+)

@@ -9,6 +9,7 @@ import numpy as np
 
 from ....later import Array, jnp
 from ..constant import Constant
+from ..origin import Origin
 from ..singular_values import spectral_norm
 from .function import ActivationFunction, Affine
 
@@ -64,6 +65,7 @@ def _square(x: Array) -> Array:
 
 QUAD = ActivationFunction(
     name="quad",
+    origin=Origin("a square", "MPCFormer, Li et al. 2023", retrained=True),
     apply=_square,
     bound=_Square(),
     affine=_affine,

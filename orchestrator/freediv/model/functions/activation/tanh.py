@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ....later import Array, jnp
+from ..origin import Origin
 from .function import ActivationFunction, Shrinking
 
 
@@ -10,4 +11,9 @@ def _tanh(x: Array) -> Array:
     return jnp.tanh(x)
 
 
-TANH = ActivationFunction(name="tanh", apply=_tanh, bound=Shrinking(most=1.0))
+TANH = ActivationFunction(
+    name="tanh",
+    origin=Origin("tanh by SPU", "as poolers have it", retrained=False),
+    apply=_tanh,
+    bound=Shrinking(most=1.0),
+)

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 
 from ....later import Array, jnp
 from ..constant import Constant
+from ..origin import Origin
 
 Affine: TypeAlias = tuple[Array | float, Array | float | None]
 """scale [heads] and shift [heads] (None: no shift)."""
@@ -41,6 +42,7 @@ class AttentionFunction:
 
     Attributes:
         name: in recipes and configurations.
+        origin: where it comes from, and how parties compute it.
         reads: the mask that it needs. With `mask_over_length` it is called without one, which instead multiplies the
             value rows and carries 1 / L.
         weigh: g, of x [batch, heads, length, length] and the mask [batch, length], or what each place sees
@@ -55,6 +57,7 @@ class AttentionFunction:
     """
 
     name: str
+    origin: Origin
     reads: Literal["mask", "mask_over_length", "nothing"]
     weigh: Callable[[Array, Array | None], Array]
     affine: Callable[[Mapping[str, Array], int], Affine]

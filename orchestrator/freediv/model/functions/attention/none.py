@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ..origin import Origin
 from .function import AttentionFunction, WeightBound, plain
 
 NONE = AttentionFunction(
     name="none",
+    origin=Origin("none", "the floor of benchmarks", retrained=True),
     reads="nothing",
     weigh=lambda x, mask: x,
     affine=plain,

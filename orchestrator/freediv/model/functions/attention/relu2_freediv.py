@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from ....later import Array, jnp
 from ..constant import Constant
+from ..origin import Origin
 from .function import Affine, AttentionFunction, grows
 
 
@@ -18,6 +19,7 @@ def _affine(constants: Mapping[str, Array], head_size: int) -> Affine:
 
 RELU2_FREEDIV = AttentionFunction(
     name="relu2-freediv",
+    origin=Origin("comparisons and a square; no maximum, no division", "after Wortsman et al. 2023", retrained=True),
     reads="mask_over_length",
     weigh=lambda x, mask: jnp.square(jnp.maximum(x, 0.0)),
     affine=_affine,

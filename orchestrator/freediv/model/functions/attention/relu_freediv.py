@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ....later import Array, jnp
 from ..constant import Constant
+from ..origin import Origin
 from .function import Affine, AttentionFunction, grows
 
 
@@ -15,6 +16,7 @@ def _affine(constants: Mapping[str, Array], head_size: int) -> Affine:
 
 RELU_FREEDIV = AttentionFunction(
     name="relu-freediv",
+    origin=Origin("comparisons; no maximum, no division", "after Wortsman et al. 2023", retrained=True),
     reads="mask_over_length",
     weigh=lambda x, mask: jnp.maximum(x, 0.0),
     affine=_affine,

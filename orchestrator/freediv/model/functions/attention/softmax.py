@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ....later import Array, jnp
+from ..origin import Origin
 from .function import RECIPROCAL, AttentionFunction, WeightBound, lowered, masked_scores, of_keys, plain
 
 
@@ -25,6 +26,7 @@ def _exponential(x: Array) -> Array:
 
 SOFTMAX = AttentionFunction(
     name="softmax",
+    origin=Origin("exponential, maximum and reciprocal by SPU", "Vaswani et al. 2017", retrained=False),
     reads="mask",
     weigh=softmax_by(_exponential),
     affine=plain,

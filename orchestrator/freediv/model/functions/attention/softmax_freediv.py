@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ....later import Array, jnp
 from ..constant import Constant
+from ..origin import Origin
 from .function import Affine, AttentionFunction, grows
 
 SQUARINGS = 5
@@ -26,6 +27,7 @@ def _affine(constants: Mapping[str, Array], head_size: int) -> Affine:
 
 SOFTMAX_FREEDIV = AttentionFunction(
     name="softmax-freediv",
+    origin=Origin("a power for the exponential; no maximum, no division", "Liu et al. 2024", retrained=True),
     reads="mask_over_length",
     weigh=_power,
     affine=_affine,

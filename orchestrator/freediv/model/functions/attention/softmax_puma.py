@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ....later import Array, jnp
+from ..origin import Origin
 from .function import RECIPROCAL, AttentionFunction, WeightBound, lowered, plain
 from .softmax import softmax_by
 
@@ -22,6 +23,11 @@ def _largest(scores: float, positions: int) -> float:
 
 SOFTMAX_PUMA = AttentionFunction(
     name="softmax-puma",
+    origin=Origin(
+        "a power, piecewise, for the exponential; maximum and reciprocal by SPU",
+        "PUMA, Dong et al. 2023",
+        retrained=False,
+    ),
     reads="mask",
     weigh=softmax_by(_exponential),
     affine=plain,

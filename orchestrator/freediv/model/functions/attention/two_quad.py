@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ....later import Array, jnp
 from ..constant import Constant
+from ..origin import Origin
 from .function import RECIPROCAL, Affine, AttentionFunction, WeightBound, of_keys
 
 
@@ -35,6 +36,7 @@ def _shifted(constants: Mapping[str, Array], head_size: int) -> Affine:
 
 TWO_QUAD = AttentionFunction(
     name="2quad",
+    origin=Origin("a square for the exponential; reciprocal by SPU", "MPCFormer, Li et al. 2023", retrained=True),
     reads="mask",
     weigh=_quad,
     affine=_shifted,
@@ -46,6 +48,11 @@ TWO_QUAD = AttentionFunction(
 )
 TWO_QUAD_GOLDSCHMIDT = AttentionFunction(
     name="2quad-goldschmidt",
+    origin=Origin(
+        "a square for the exponential; Goldschmidt's iteration for the reciprocal",
+        "SecFormer, Luo et al. 2024",
+        retrained=True,
+    ),
     reads="mask",
     weigh=_quad_goldschmidt,
     affine=_shifted,

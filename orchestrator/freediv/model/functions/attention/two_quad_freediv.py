@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from ....later import Array, jnp
 from ..constant import Constant
+from ..origin import Origin
 from .function import Affine, AttentionFunction, grows
 
 
@@ -17,6 +18,7 @@ def _affine(constants: Mapping[str, Array], head_size: int) -> Affine:
 
 TWO_QUAD_FREEDIV = AttentionFunction(
     name="2quad-freediv",
+    origin=Origin("a square for the exponential; no maximum, no division", "Liu et al. 2024", retrained=True),
     reads="mask_over_length",
     weigh=lambda x, mask: jnp.square(x),
     affine=_affine,

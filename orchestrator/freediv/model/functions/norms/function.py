@@ -14,6 +14,7 @@ import numpy as np
 
 from ....later import Array, jnp
 from ..constant import Constant
+from ..origin import Origin
 
 Observe: TypeAlias = Callable[[str, Array], None]
 
@@ -28,6 +29,7 @@ class Normalisation:
 
     Attributes:
         name: in recipes and configurations.
+        origin: where it comes from, and how parties compute it.
         apply: of (x, parameters, epsilon, observe).
         folded: the same of folded parameters, which are scalars.
         centres: whether it takes the mean out of its rows, which folding then does before it.
@@ -40,6 +42,7 @@ class Normalisation:
     """
 
     name: str
+    origin: Origin
     apply: Callable[[Array, Mapping[str, Array], float, Observe], Array]
     folded: Callable[[Array, Mapping[str, Array], float, Observe], Array]
     centres: bool

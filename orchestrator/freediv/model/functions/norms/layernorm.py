@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from ....later import Array, jax, jitted, jnp
+from ..origin import Origin
 from .function import Normalisation, Observe, centred, variance
 
 LARGEST_VARIANCE = 2.0**16
@@ -31,6 +32,7 @@ def _standardised(x: Array, p: Mapping[str, Array], epsilon: float, observe: Obs
 
 LAYERNORM = Normalisation(
     name="layernorm",
+    origin=Origin("square root and reciprocal", "Ba et al. 2016", retrained=False),
     apply=_layernorm,
     folded=_standardised,
     centres=True,

@@ -9,6 +9,7 @@ import numpy as np
 
 from ....later import Array, jax, jnp
 from ..constant import Constant
+from ..origin import Origin
 from .function import Normalisation, Observe, centred, variance
 
 LONGEST_IN_TRAINING = 30.0
@@ -46,6 +47,7 @@ def _length(own: Mapping[str, np.ndarray], length: float, width: int) -> float:
 
 LAYERNORM_CONSTANT = Normalisation(
     name="layernorm-constant",
+    origin=Origin("a constant for the root", "freediv", retrained=True),
     apply=_constant,
     folded=_folded,
     centres=True,

@@ -1,0 +1,222 @@
+"""Ways to run a Transformer privately, in the frame of a survey: what is trusted, how it is computed, what it costs.
+
+The columns are those of Li et al. 2025, "Private Transformer Inference in MLaaS" (arXiv 2505.10315). What is said of a
+variant or a model comes from the functions, the settings and the engine that it runs with; what it costs from rows that
+`bench` wrote, how good it is from its card; what is published stands beside, as what it is.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..model import LayerFunctions
+from ..model.functions.activation import ACTIVATIONS
+from ..model.functions.attention import ATTENTIONS
+from ..model.functions.norms import NORMALISATIONS
+from ..model.functions.origin import Origin
+from ..mpc.sharing.settings import Products, ProtocolSettings
+from .network import NETWORKS
+from .peers import PUBLISHED, Published
+from .variants import VARIANTS, Variant
+
+_LINEAR: Mapping[Products, str] = {
+    "spu": "replicated sharing, SPU's products",
+    "spu-blocks": "replicated sharing, all heads in one of SPU's products",
+    "shares": "replicated sharing, products on shares",
+}
+_MOST_BYTES = 1 << 24  # of rows that are read
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to run a model; None where nobody has measured or said it.
+
+    Attributes:
+        name: of a variant, a recipe, a model or a system.
+        by: who says what it costs: measured here, a card, or a publication.
+        parties: how many compute, and who else takes part.
+        trust: what is assumed of them, and how many may be corrupt.
+        public: what everybody may know.
+        linear: technique of matrix products.
+        attention, activation, normalisation: techniques, with their sources.
+        retraining: whether a trained model has to be trained again for it.
+        fraction_bits: of a fixed-point number.
+        of: what the costs are of.
+        sent_bytes, messages: of one party.
+        seconds: by network; loopback among them.
+        accuracy: with its interval, by a card.
+        headroom_bits: between the largest value seen and the ring's edge, by a card.
+    """
+
+    name: str
+    by: str
+    parties: str
+    trust: str
+    public: str | None
+    linear: str
+    attention: str | None
+    activation: str | None
+    normalisation: str | None
+    retraining: bool | None
+    fraction_bits: int | None
+    of: str | None = None
+    sent_bytes: float | None = None
+    messages: float | None = None
+    seconds: Mapping[str, float] | None = None
+    accuracy: str | None = None
+    headroom_bits: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """One object of `--json`."""
+        return asdict(self)
+
+
+def way(name: str, functions: Iterable[LayerFunctions], products: Products = "shares", embedding: str = "") -> Way:
+    """What the code knows of functions that run under the default protocol.
+
+    Args:
+        name: of whoever has them.
+        functions: of all layers.
+        products: the engine that multiplies matrices.
+        embedding: `public` where the word table is published.
+    """
+    layers, settings = list(functions), ProtocolSettings()
+    attention = [ATTENTIONS[one.attention].origin for one in layers]
+    activation = [ACTIVATIONS[one.activation].origin for one in layers]
+    norms = [NORMALISATIONS[norm].origin for one in layers for norm in (one.attention_norm, one.feed_forward_norm)]
+    return Way(
+        name,
+        "not measured",
+        str(settings.parties),
+        "semi-honest, one corrupt",
+        "architecture, padded lengths" + (", word table" if embedding == "public" else ""),
+        _LINEAR[products],
+        _told(attention),
+        _told(activation),
+        _told(norms),
+        any(one.retrained for one in (*attention, *activation, *norms)),
+        settings.fraction_bits,
+    )
+
+
+def of_variants(rows: Sequence[Mapping[str, Any]]) -> list[Way]:
+    """Every variant of `bench` that names its functions, with what it cost by `rows` that `bench --json` wrote."""
+    found = []
+    for variant in VARIANTS.values():
+        if variant.functions is not None:
+            found.append(measured(_of_variant(variant, variant.functions), rows))
+    return found
+
+
+def _of_variant(variant: Variant, functions: LayerFunctions) -> Way:
+    return way(variant.name, [functions], variant.products)
+
+
+def measured(own: Way, rows: Sequence[Mapping[str, Any]]) -> Way:
+    """A way with what `bench` measured of its name."""
+    here = {row["network"]: row for row in rows if row["variant"] == own.name}
+    if "loopback" not in here:
+        return own
+    first = here["loopback"]
+    return replace(
+        own,
+        by="measured here",
+        of=first["of"],
+        sent_bytes=first["sent_bytes"],
+        messages=first["messages"],
+        seconds={network: row["seconds"] for network, row in here.items()},
+    )
+
+
+def of_peers() -> list[Way]:
+    """What others publish."""
+    return [_of_peer(one) for one in PUBLISHED]
+
+
+def _of_peer(one: Published) -> Way:
+    seconds = {name: s for name, s in (("lan", one.lan_seconds), ("wan", one.wan_seconds)) if s is not None}
+    about = "12 layers, 768 wide, 128 word pieces"
+    gigabytes = None if one.gigabytes is None else one.gigabytes * 1e9
+    by = f"{one.source}; on {one.hardware}"
+    own = Way(one.name, by, one.parties, one.trust, None, one.linear, None, None, None, None, None, about)
+    return replace(own, sent_bytes=gigabytes, messages=one.rounds, seconds=seconds)
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Rows that `freediv bench ... --json` wrote.
+
+    Raises:
+        UserError: the file is none of these.
+    """
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        return [
+            {
+                "variant": str(row["variant"]), "network": str(row["network"]), "of": str(row["of"]),
+                "sent_bytes": float(row["sent_bytes"]), "messages": float(row["messages"]),
+                "seconds": float(row["seconds"]),
+            }
+            for row in rows
+        ]  # fmt: skip
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise UserError(
+            f"{path}: holds no rows of a benchmark; `freediv bench layer --json {path}` writes them"
+        ) from None
+
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "What is trusted": ("parties", "trust", "public", "matrix products", "fraction bits"),
+    "How functions are computed": ("attention", "activation", "normalisation", "retraining"),
+    "What it costs, and keeps": (
+        "of",
+        "MB",
+        "messages",
+        *(f"s, {n}" for n in ("loopback", *NETWORKS)),
+        "accuracy",
+        "headroom",
+        "by",
+    ),
+}
+"""Tables, and under which columns; before each row its name."""
+
+
+def cells(own: Way) -> dict[str, list[str]]:
+    """A way's cells of each table; `-` is what nobody has measured or said.
+
+    Of parties here MB and messages are one's; published ones are all parties' together, and rounds.
+    """
+    seconds = own.seconds or {}
+    trusted, computed, costs = COLUMNS
+    return {
+        trusted: [own.parties, own.trust, own.public or "-", own.linear, _or_dash(own.fraction_bits, "d")],
+        computed: [
+            own.attention or "-", own.activation or "-", own.normalisation or "-",
+            "-" if own.retraining is None else "yes" if own.retraining else "no",
+        ],
+        costs: [
+            own.of or "-",
+            "-" if own.sent_bytes is None else f"{own.sent_bytes / 1e6:,.1f}",
+            _or_dash(own.messages, ",.0f"),
+            *(_or_dash(seconds.get(network), ",.2f") for network in ("loopback", *NETWORKS)),
+            own.accuracy or "-",
+            "-" if own.headroom_bits is None else f"{own.headroom_bits:.1f} bits",
+            own.by,
+        ],
+    }  # fmt: skip
+
+
+def _told(origins: Iterable[Origin]) -> str:
+    return "; ".join(dict.fromkeys(f"{one.technique} ({one.source})" for one in origins))
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

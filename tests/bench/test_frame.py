@@ -1,0 +1,58 @@
+"""Ways to run a model in the frame of a survey: nothing is missing that the code knows, and nothing is made up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from deployment.conftest import assert_one_line_error, run_command
+from freediv.bench.frame import COLUMNS, cells, of_peers, of_variants, way
+from freediv.bench.variants import VARIANTS
+from freediv.conversion.student.recipe import read_recipe
+from freediv.model import LayerFunctions
+
+RECIPES = Path(__file__).resolve().parents[2] / "configs" / "recipes"
+TRUSTED, COMPUTED, COSTS = COLUMNS
+
+
+def test_every_variant_and_recipe_has_a_whole_row_of_what_it_is() -> None:
+    recipes = [read_recipe(path) for path in sorted(RECIPES.glob("*.yaml"))]
+    found = of_variants([]) + [way(one.name, one.all_functions()) for one in recipes]
+    assert {one.name for one in found} >= {v.name for v in VARIANTS.values() if v.functions} | {r.name for r in recipes}
+    for one in found:
+        told = cells(one)
+        assert "-" not in told[TRUSTED] + told[COMPUTED], one.name
+        assert [len(told[title]) for title in COLUMNS] == [len(columns) for columns in COLUMNS.values()]
+
+
+def test_what_functions_are_is_said_by_the_functions() -> None:
+    layers = [LayerFunctions(attention="2quad-freediv"), LayerFunctions(activation="quad")]
+    attention, activation, norm, retraining = cells(way("mixed", layers))[COMPUTED]
+    assert attention.count("(") == activation.count("(") == 2 and norm.count("(") == 1
+    assert "Liu et al. 2024" in attention and "Vaswani" in attention
+    assert (retraining, cells(way("as it is", [LayerFunctions()]))[COMPUTED][3]) == ("yes", "no")
+
+
+def test_costs_are_those_of_the_rows_that_were_measured(tmp_path: Path) -> None:
+    rows = [
+        {"variant": "ours", "of": "a layer", "network": name, "sent_bytes": 2.5e6, "messages": 61.0, "seconds": seconds}
+        for name, seconds in (("loopback", 0.5), ("wan", 2.25))
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    done = run_command("results", "--frame", "--measured", tmp_path / "rows.json", "--json")
+    assert done.returncode == 0, done.stderr
+    found = {one["name"]: one for one in json.loads(done.stdout)}
+    ours = found["ours"]
+    assert (ours["by"], ours["of"], ours["sent_bytes"], ours["messages"]) == ("measured here", "a layer", 2.5e6, 61.0)
+    assert ours["seconds"] == {"loopback": 0.5, "wan": 2.25}
+    assert (found["puma"]["by"], found["puma"]["sent_bytes"]) == ("not measured", None)
+    (tmp_path / "rows.json").write_text(json.dumps([{"variant": "ours"}]), encoding="utf-8")
+    done = run_command("results", "--frame", "--measured", tmp_path / "rows.json")
+    assert_one_line_error(done, "rows.json", "holds no rows of a benchmark")
+
+
+def test_peers_stand_beside_with_where_their_figures_are_from() -> None:
+    for one in of_peers():
+        assert one.by and one.by != "measured here"
+        assert one.seconds is not None and (one.seconds or one.sent_bytes)
+        assert one.attention is None  # their papers have more than one
