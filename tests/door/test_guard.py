@@ -105,6 +105,7 @@ def test_every_answer_has_a_request_id_and_the_log_has_no_text(door: DoorProcess
     assert re.search(r"request run-7\.a_B: POST /predict 200 in \d+\.\d+ s", log)
     assert "zyzzyva" not in log
     assert "warm" not in log
+    assert "GET /health 200" not in log  # asked every few seconds, by whoever watches
     assert "zyzzyva" not in refused.text
 
 

@@ -38,6 +38,8 @@ _HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
+_LOOKED_AT = {"/health", "/metrics", "/status"}
+"""Routes that are asked every few seconds, by programs that watch and by open pages: noted where they are not well."""
 HUNG_UP = 499
 """In place of a status, of a caller who did not wait."""
 
@@ -172,7 +174,8 @@ class Guard:
         seconds = time.monotonic() - exchange.started
         route = exchange.route
         self._metrics.request(route, exchange.status, seconds)
-        log.info(
+        log.log(
+            logging.DEBUG if route in _LOOKED_AT and exchange.status == 200 else logging.INFO,
             "request %s: %s %s %d in %.3f s",
             exchange.request_id,
             exchange.scope["method"],

@@ -132,7 +132,8 @@ def door_service(published: str = f"127.0.0.1:{DOOR_PORT}", *options: str) -> Se
         published: the one address at which others reach it.
         options: of `freediv serve`.
     """
-    health = f"import urllib.request as u; u.urlopen('http://127.0.0.1:{DOOR_PORT}/health', timeout=20)"
+    ask = f"c = HTTPConnection('127.0.0.1', {DOOR_PORT}, timeout=20); c.request('GET', '/health')"
+    health = f"from http.client import HTTPConnection; {ask}; exit(c.getresponse().status != 200)"
     return Service(
         name="data-owner",
         purpose=_DOOR,
