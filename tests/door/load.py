@@ -28,6 +28,8 @@ from freediv.owners.data_owner import infer
 from freediv.process import memory_bytes
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+LENGTH = 16
+"""The bucket of the demo's sentences, in which both ask."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def bear(folder: Path, callers: int, seconds: int, texts: list[str]) -> Borne:
         command = [sys.executable, "-m", "locust", "--headless", "--only-summary", "--json", "--host", address]
         command += ["--locustfile", str(LOCUSTFILE), "--users", str(callers), "--spawn-rate", str(callers)]
         command += ["--run-time", f"{seconds}s", "--stop-timeout", "60", "--exit-code-on-error", "0"]
-        environment = os.environ | {"DOOR_ANSWERS": str(answers), "LOCUST_SKIP_MONKEY_PATCH": "0"}
+        environment = os.environ | {"DOOR_ANSWERS": str(answers)}
         before = own_and_count(address)
         asking = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         time.sleep(seconds / 3)
@@ -119,6 +121,7 @@ def main() -> None:
     borne = bear(folder, given.callers, given.seconds, read_sentences()[0])
     command = [sys.executable, "-m", "freediv", "load-test", str(given.directory), "--json"]
     command += ["--owners", str(given.callers), "--duration", f"{given.seconds}s"]
+    command += ["--length", str(LENGTH)]
     without = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     ratio, own = borne.per_second / without["requests_per_second"], borne.own_seconds / borne.seconds
     growth = borne.memory[1] / borne.memory[0] - 1
