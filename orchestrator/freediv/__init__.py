@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from .model.answers.answer import Prediction
     from .model.architecture import Architecture, LayerFunctions
     from .model.checkpoints.checkpoint import Model, read_model, write_model
-    from .model.checkpoints.tokenizer_directory import read_tokenizer
     from .model.folding import fold
     from .model.inputs import prepare_inputs
     from .model.pieces.word_pieces import encode
+    from .model.reading.tokenizer_directory import read_tokenizer
     from .model.stages import forward
     from .owners.async_client import AsyncClient, connect_async
     from .owners.client import Client, connect
@@ -74,7 +74,7 @@ _HOMES = {
     "write_model": "model.checkpoints.checkpoint",
     "fold": "model.folding",
     "prepare_inputs": "model.inputs",
-    "read_tokenizer": "model.checkpoints.tokenizer_directory",
+    "read_tokenizer": "model.reading.tokenizer_directory",
     "encode": "model.pieces.word_pieces",
     "forward": "model.stages",
     "AsyncClient": "owners.async_client",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import socket
@@ -13,11 +14,12 @@ import pytest
 from click.testing import CliRunner
 from freediv.bench.measure import Setting, measure
 from freediv.bench.network import NETWORKS, Network, shaped
+from freediv.bench.presets import preset
 from freediv.bench.variants import VARIANTS, choose, embeddings, in_lanes
 from freediv.cli.benchmarks import bench
 from freediv.conversion.cards.card import own_accuracy, read_card
 from freediv.errors import UserError
-from freediv.model import read_model
+from freediv.model import parameter_shapes, read_model
 from tiny import architecture, make_tiny_model
 
 SMALL = ["--hidden", "32", "--heads", "2", "--intermediate", "64", "--length", "16", "--repeats", "1"]
@@ -51,6 +53,26 @@ def test_a_public_embedding_costs_less_than_a_secret_one() -> None:
         assert secret.share_bytes > public.share_bytes
         assert secret.messages >= public.messages
         assert secret.sent_bytes > public.sent_bytes > 0
+
+
+def test_sizes_of_vision_transformers_are_the_published_ones() -> None:
+    """Parameters with a head of 1,000 classes: DeiT-S 22.05 million, ViT-B/16 86.57 million."""
+    for name, published in (("deit-s", 22_050_664), ("vit-b", 86_567_656)):
+        model = preset(name, 12)
+        assert model.positions == 197
+        assert sum(math.prod(s) for own in parameter_shapes(model).values() for s in own.values()) == published
+    with pytest.raises(UserError, match="there is no 'vit-l'; known: deit-s, vit-b"):
+        preset("vit-l", 12)
+
+
+def test_images_are_measured_by_their_rows() -> None:
+    """The rows of an image are all that a request brings: 8 bytes of each share, and seeds."""
+    model = read_model(Path(__file__).parents[1] / "model" / "families" / "vit-classifier").architecture
+    model = model.model_copy(update={"layers": 1, "functions": model.functions[:1]})
+    [ours] = measure(Setting(model, model.positions, 1), choose("ours"), 1)
+    shared = 8 * 37 * 48
+    assert shared <= ours.request_bytes < 3 * shared
+    assert ours.messages > 0
 
 
 def test_accuracy_stands_beside_cost(tmp_path: Path) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from freediv.audit.whole import audit_model
 from freediv.cli.measuring import predict
+from freediv.errors import UserError
 from freediv.model import read_model, write_model
+from PIL import Image
 from tiny import make_tiny_model
 
 FAMILIES = Path(__file__).parents[1] / "model" / "families"
@@ -30,10 +34,11 @@ def entries(*arguments: object) -> list[dict[str, Any]]:
 def refused(*arguments: object) -> str:
     done = CliRunner().invoke(predict, list(map(str, arguments)))
     assert done.exception is not None
+    assert "\n" not in str(done.exception)
     return str(done.exception)
 
 
-@pytest.mark.parametrize("name", sorted(one.name for one in FAMILIES.iterdir()))
+@pytest.mark.parametrize("name", sorted(one.parent.name for one in FAMILIES.glob("*/tokenizer.json")))
 def test_every_checkpoint_says_what_transformers_says(name: str) -> None:
     """Single texts and pairs of different lengths, all at once: some are padded."""
     expected = json.loads((FAMILIES / name / "expected.json").read_text(encoding="utf-8"))
@@ -47,6 +52,21 @@ def test_every_checkpoint_says_what_transformers_says(name: str) -> None:
         assert one["ids"] == item["input_ids"]
         assert len(one["pieces"]) == len(one["ids"])
         np.testing.assert_allclose(one["outputs"], item["output"], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", sorted(one.parent.name for one in FAMILIES.glob("*/preprocessor_config.json")))
+def test_every_checkpoint_says_of_images_what_transformers_says(name: str, tmp_path: Path) -> None:
+    """One by one, a folder of them, and a table that names them."""
+    directory = FAMILIES / name
+    items = json.loads((directory / "expected.json").read_text(encoding="utf-8"))["items"]
+    (tmp_path / "paths.csv").write_text(f"image\n{directory / items[3]['image']}\n", encoding="utf-8")
+    found = entries(directory, "--image", directory, "--image", tmp_path / "paths.csv")
+    assert [Path(one["image"]).name for one in found] == [*(item["image"] for item in items), items[3]["image"]]
+    for one, item in zip(found, [*items, items[3]], strict=True):
+        np.testing.assert_allclose(one["outputs"], item["output"], atol=1e-4)
+    head, row = printed(directory, "--image", directory / "image-0.png").splitlines()
+    assert head.split() == ["label", "cat", "dog", "neither", "image"]
+    assert row.split()[1:4] == [f"{number:.4f}" for number in items[0]["output"]]
 
 
 @pytest.mark.parametrize(
@@ -116,3 +136,26 @@ def test_what_a_model_does_not_read_is_refused_with_its_number(tmp_path: Path) -
     assert "nothing to read" in refused(model)
     single = make_tiny_model(tmp_path / "single")
     assert "text 1 is a pair, and the model reads single texts" in refused(single, "--pair", "a", "b")
+
+
+def test_what_no_such_model_reads_is_refused_by_one_line(tmp_path: Path) -> None:
+    vit, bert = FAMILIES / "vit-classifier", FAMILIES / "bert-classifier"
+    image = FAMILIES / "vit-classifier" / "image-0.png"
+    assert "number 1 is a text, and the model reads images: give --image" in refused(vit, "--text", "a film")
+    assert "number 1 is an image, and the model reads texts: give --text" in refused(bert, "--image", image)
+    with pytest.raises(UserError, match="reads images, and what asking tells is measured with texts"):
+        audit_model(vit, ("seek",))
+    assert "--pieces: the model reads images" in refused(vit, "--image", image, "--pieces")
+    assert "reads images, which have no word pieces to cut at" in refused(vit, "--image", image, "--longest", "5")
+    assert "is a directory that holds no image" in refused(vit, "--image", tmp_path)
+    (tmp_path / "no.png").write_bytes(b"no image")
+    assert "no.png: cannot be read as a PNG or JPEG image" in refused(vit, "--image", tmp_path / "no.png")
+    assert "away.png: no such file" in refused(vit, "--image", tmp_path / "away.png")
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
+    assert "deep.png: has more than 8 bits a channel" in refused(vit, "--image", tmp_path / "deep.png")
+    Image.new("L", (9000, 9000)).save(tmp_path / "large.png")
+    assert "large.png: has more than 67,108,864 pixels" in refused(vit, "--image", tmp_path / "large.png")
+    (tmp_path / "rows.csv").write_text("picture\na.png\n", encoding="utf-8")
+    assert "line 2: there is no column 'image'" in refused(vit, "--image", tmp_path / "rows.csv")
+    shutil.copytree(vit, tmp_path / "bare", ignore=shutil.ignore_patterns("preprocessor*"))
+    assert "preprocessor_config.json: no such file" in refused(tmp_path / "bare", "--image", image)

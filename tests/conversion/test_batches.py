@@ -38,8 +38,8 @@ def test_an_epoch_sees_every_sequence_once_and_its_padding_is_masked(
     seen = []
     for index in range(len(plan)):
         batch = plan.batch(index, sequences, targets, pad_token=0)
-        assert batch.token_ids.size <= max(tokens, *lengths)
-        for ids, mask, target, weight in zip(batch.token_ids, batch.mask, batch.targets, batch.weight, strict=True):
+        assert batch.read.size <= max(tokens, *lengths)
+        for ids, mask, target, weight in zip(batch.read, batch.mask, batch.targets, batch.weight, strict=True):
             assert ids[mask == 1].tolist() == sequences[target].tolist()
             assert not ids[mask == 0].any()
             seen += [int(target)] * int(weight)

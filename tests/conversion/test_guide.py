@@ -22,6 +22,7 @@ from freediv.conversion.training.guide import make_guide, make_guide_beside, rea
 from freediv.conversion.training.steps import Programs
 from freediv.errors import UserError
 from freediv.model import Model, encode, read_model, read_tokenizer, write_model
+from freediv.model.reading.texts import TextReader
 
 from .conftest import Task, freediv
 
@@ -121,8 +122,8 @@ def test_with_noise_the_teacher_reads_what_the_student_reads(task: Task, teacher
     )
     recipe = recipe.model_copy(update={"hidden": StageRecipe(epochs=0, learning_rate=1e-3)})
     full = encode(read_tokenizer(teacher), texts, 48, read_tokenizer(teacher).get_vocab_size())
-    student = make_student(model, read_tokenizer(teacher), full, recipe)
-    own = encode(student.tokenizer, texts, 32, student.tokenizer.get_vocab_size())
+    student = make_student(model, TextReader(read_tokenizer(teacher)), full, recipe)
+    own = encode(student.reader.tokenizer, texts, 32, student.reader.tokenizer.get_vocab_size())
     with RunDirectory(tmp_path, {}) as run:
         distil(student, model, reads_pieces(model, student.kept), own, recipe, run, Programs())
         found = run.load("teacher-logits", {"logits": np.zeros(0)})

@@ -32,6 +32,7 @@ from freediv.model import (
     read_tokenizer,
     write_model,
 )
+from freediv.model.reading.texts import TextReader
 from freediv.owners.model_owner import prepare_offer
 from freediv.yaml_file import read_yaml
 from tiny import PUBLISHED
@@ -62,8 +63,8 @@ def small(recipe: Recipe, **changes: object) -> Recipe:
 
 
 def trained(recipe: Recipe, run: Path, teacher: Model) -> tuple[Student, Model, dict[str, Trained]]:
-    student = make_student(teacher, TOKENIZER, SEQUENCES, recipe)
-    own = encode(student.tokenizer, TEXTS, 32, student.tokenizer.get_vocab_size())
+    student = make_student(teacher, TextReader(TOKENIZER), SEQUENCES, recipe)
+    own = encode(student.reader.tokenizer, TEXTS, 32, student.reader.tokenizer.get_vocab_size())
     plan = plan_batches([len(one) for one in own], tokens_per_batch=160)
     student = replace(student, model=calibrate(student, teacher, own, plan, recipe.fit_activation))
     guide = reads_pieces(teacher, student.kept)

@@ -18,6 +18,7 @@ from freediv.conversion.texts.batches import plan_batches
 from freediv.conversion.texts.examples import read_examples
 from freediv.errors import UserError
 from freediv.model import Model, encode, hidden_states, read_model, read_tokenizer
+from freediv.model.reading.texts import TextReader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import erf
@@ -38,7 +39,11 @@ def sequences_of(task: Task, directory: Path) -> list[np.ndarray]:
 def student_of(task: Task, teacher: Path, **recipe: object) -> tuple[Model, Student, list[np.ndarray]]:
     model = read_model(teacher)
     sequences = sequences_of(task, teacher)
-    return model, make_student(model, read_tokenizer(teacher), sequences, Recipe(name="test", **recipe)), sequences
+    return (
+        model,
+        make_student(model, TextReader(read_tokenizer(teacher)), sequences, Recipe(name="test", **recipe)),
+        sequences,
+    )
 
 
 def calibrated(task: Task, teacher: Path, **recipe: object) -> tuple[Model, Model, Student, list[np.ndarray]]:
@@ -50,7 +55,7 @@ def calibrated(task: Task, teacher: Path, **recipe: object) -> tuple[Model, Mode
 def test_a_student_with_nothing_replaced_is_its_teacher(task: Task, teacher: Path) -> None:
     model, student, _ = student_of(task, teacher, functions=SAME, pooler="tanh", embedding={"vocabulary": 168})
     text = "the film was delightful"
-    own = encode(student.tokenizer, [text], 48, student.tokenizer.get_vocab_size())
+    own = encode(student.reader.tokenizer, [text], 48, student.reader.tokenizer.get_vocab_size())
     wanted = logits_of(model, encode(read_tokenizer(teacher), [text], 48, read_tokenizer(teacher).get_vocab_size()))
     assert (
         student.kept[own[0]].tolist()
@@ -63,7 +68,7 @@ def test_a_published_table_stays_whole_and_public(task: Task, teacher: Path) -> 
     model = read_model(teacher)
     published = np.random.default_rng(0).normal(size=model.parameters["embedding"]["word"].shape).astype(np.float32)
     recipe = Recipe(name="test", functions=SAME, embedding={"vocabulary": 160, "rank": 12})
-    student = make_student(model, read_tokenizer(teacher), sequences_of(task, teacher), recipe, published)
+    student = make_student(model, TextReader(read_tokenizer(teacher)), sequences_of(task, teacher), recipe, published)
     assert student.model.architecture.embedding == "public"
     np.testing.assert_array_equal(student.model.parameters["embedding"]["word"], published)
     np.testing.assert_array_equal(student.kept, np.arange(len(published)))

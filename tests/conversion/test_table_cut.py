@@ -11,6 +11,7 @@ from freediv.conversion.student.replacement import make_student
 from freediv.conversion.student.table_cut import measure_table_cut
 from freediv.conversion.texts.examples import read_examples
 from freediv.model import encode, read_model, read_tokenizer
+from freediv.model.reading.texts import TextReader
 
 from .conftest import Task
 
@@ -23,8 +24,10 @@ def test_what_is_cut_off_a_word_table_is_measured(
     tokenizer = read_tokenizer(teacher)
     sequences = encode(tokenizer, texts, 48, tokenizer.get_vocab_size())
     smaller = {"vocabulary": vocabulary, "rank": rank}
-    student = make_student(model, tokenizer, sequences[:1], Recipe(name="x", functions={}, embedding=smaller))
-    own = encode(student.tokenizer, texts, 8, student.tokenizer.get_vocab_size())
+    student = make_student(
+        model, TextReader(tokenizer), sequences[:1], Recipe(name="x", functions={}, embedding=smaller)
+    )
+    own = encode(student.reader.tokenizer, texts, 8, student.reader.tokenizer.get_vocab_size())
     found = measure_table_cut(student, model, own, sequences)
 
     whole = model.parameters["embedding"]["word"]
@@ -43,6 +46,8 @@ def test_a_published_table_that_the_teacher_has_changed_is_a_loss_too(task: Task
     sequences = encode(tokenizer, read_examples(task.train).texts[:20], 48, tokenizer.get_vocab_size())
     recipe = Recipe(name="x", functions={})
     table = model.parameters["embedding"]["word"]
-    same, other = (make_student(model, tokenizer, sequences, recipe, published) for published in (table, 2 * table))
+    same, other = (
+        make_student(model, TextReader(tokenizer), sequences, recipe, published) for published in (table, 2 * table)
+    )
     assert str(measure_table_cut(same, model, sequences, sequences)) == ""
     assert "100 % of what its rows hold is lost" in str(measure_table_cut(other, model, sequences, sequences))

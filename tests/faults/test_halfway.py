@@ -81,8 +81,8 @@ async def _ask_halfway(
     async with channels(config, read_identity(config)) as opened:
         stubs = [rpc.DataOwnerStub(channel) for channel in opened]
         model = await fetch_model(config, stubs)
-        [batch] = make_batches(SENTENCES[:1], model.tokenizer, buckets=(16,), max_batch=1, vocabulary=99, pad_token=0)
-        inputs = prepare_inputs(model.architecture, batch.token_ids, batch.mask)
+        [batch] = make_batches(SENTENCES[:1], model.reader, model.architecture, buckets=(16,), max_batch=1)
+        inputs = prepare_inputs(model.architecture, batch.read, batch.mask)
         shares = {name: share(values) for name, values in inputs.items()}
         request_id = secrets.token_bytes(16)
 

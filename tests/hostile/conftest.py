@@ -87,8 +87,8 @@ async def sender(stack: AsyncExitStack, cluster: Cluster, owner: str = "bob") ->
         rpc.ModelOwnerStub(one) for one in await stack.enter_async_context(channels(theirs, read_identity(theirs)))
     ]
     served = await fetch_model(config, data)
-    [batch] = make_batches(SENTENCES[:1], served.tokenizer, buckets=(16,), max_batch=1, vocabulary=99, pad_token=0)
-    inputs = prepare_inputs(served.architecture, batch.token_ids, batch.mask)
+    [batch] = make_batches(SENTENCES[:1], served.reader, served.architecture, buckets=(16,), max_batch=1)
+    inputs = prepare_inputs(served.architecture, batch.read, batch.mask)
     return Sender(config, data, model, served, {name: share(values) for name, values in inputs.items()})
 
 

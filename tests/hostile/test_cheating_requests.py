@@ -87,8 +87,8 @@ def asking(cluster: Cluster, name: str, cheat: cheats.Cheat | None) -> list[tupl
 
 def text(owner: Sender) -> list[bytes]:
     served = owner.served
-    [batch] = make_batches(SENTENCES[:1], served.tokenizer, buckets=(16,), max_batch=1, vocabulary=99, pad_token=0)
-    return Form.of(served.architecture, 16).write(batch.token_ids, batch.mask)
+    [batch] = make_batches(SENTENCES[:1], served.reader, served.architecture, buckets=(16,), max_batch=1)
+    return Form.of(served.architecture, 16).write(batch.read, batch.mask)
 
 
 @pytest.mark.parametrize("cheat", CHEATS, ids=lambda cheat: cheat.__name__)

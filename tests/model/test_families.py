@@ -35,7 +35,9 @@ def test_what_is_written_has_the_names_and_numbers_that_were_read(name: str, tmp
         layers = {key: value for key, value in before.items() if "_groups.0." in key}
         for number in range(model.architecture.layers):
             before |= {key.replace("_groups.0.", f"_groups.{number}."): value for key, value in layers.items()}
-    first = config_of(directory)["max_position_embeddings"] - model.architecture.positions
+    first = 0
+    if model.architecture.patches is None:
+        first = config_of(directory)["max_position_embeddings"] - model.architecture.positions
     assert before.keys() == after.keys()
     for key, value in before.items():
         start = first if "position" in key else 0  # rows that nobody reads
@@ -51,16 +53,22 @@ def test_what_is_written_has_the_names_and_numbers_that_were_read(name: str, tmp
 def test_a_model_of_every_family_folds_and_keeps_within_its_bounds(name: str) -> None:
     model = read_model(DIRECTORIES / name)
     architecture = model.architecture
-    token_ids, mask = batch([5, 16])
-    plain = forward(architecture, model.parameters, {"token_ids": token_ids, "mask": mask})
+    name, (read, mask) = "token_ids", batch([5, 16])
+    if (patches := architecture.patches) is not None:
+        shape = (patches.channels, patches.height, patches.width)
+        images = np.random.default_rng(0).uniform(-1, 1, (2, *shape)) * patches.largest_pixel
+        name, read, mask = "rows", np.stack([patches.cut(one) for one in images]), np.ones((2, patches.rows), np.int32)
+    plain = forward(architecture, model.parameters, {name: read, "mask": mask})
     folded = fold(architecture, model.parameters)
     assert {s: {n: np.shape(v) for n, v in own.items()} for s, own in folded.items()} == parameter_shapes(
         architecture, folded=True
     )
-    secure = forward(architecture, folded, prepare_inputs(architecture, token_ids, mask), folded=True)
+    secure = forward(architecture, folded, prepare_inputs(architecture, read, mask), folded=True)
     np.testing.assert_allclose(secure, plain, atol=1e-5)
     bounds = stage_bounds(model)
-    for stage, largest in measure_headroom(model, [row[:5] for row in token_ids]).largest.items():
+    for stage, largest in measure_headroom(
+        model, [row[:5] if patches is None else row for row in read]
+    ).largest.items():
         assert largest <= bounds[stage] < np.inf, stage
 
 

@@ -60,7 +60,7 @@ def changed(directory: Path, **changes: Any) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("name", sorted(one.name for one in FAMILIES.iterdir()))
+@pytest.mark.parametrize("name", sorted(one.parent.name for one in FAMILIES.glob("*/tokenizer.json")))
 def test_a_model_gives_the_numbers_that_transformers_gives(name: str) -> None:
     directory = FAMILIES / name
     expected = json.loads((directory / "expected.json").read_text(encoding="utf-8"))
@@ -171,7 +171,7 @@ def encoder(directory: Path, modules: list[str], pooling: dict[str, Any], **sett
     return directory
 
 
-@pytest.mark.parametrize("name", sorted(one.name for one in FAMILIES.glob("*-classifier")))
+@pytest.mark.parametrize("name", sorted(one.parent.name for one in FAMILIES.glob("*-classifier/tokenizer.json")))
 def test_the_encoder_of_every_family_gives_rows_and_their_mean_folded_too(tmp_path: Path, name: str) -> None:
     """As transformers saves it: its tensors' names leave out what a classifier's begin with."""
     shutil.copytree(FAMILIES / name, tmp_path / "model")

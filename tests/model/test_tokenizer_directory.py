@@ -15,6 +15,7 @@ from freediv.conversion.student.replacement import make_student
 from freediv.conversion.texts.examples import read_examples
 from freediv.errors import UserError
 from freediv.model import Model, encode, read_model, read_tokenizer, write_model, write_tokenizer
+from freediv.model.reading.texts import TextReader
 from freediv.owners.model_owner import prepare_offer
 from freediv.owners.served_model import read_bundle
 from tokenizers import Tokenizer
@@ -100,7 +101,8 @@ def test_contradictions_between_a_tokenizers_files_are_read_as_transformers_read
     assert of_freediv(read_tokenizer(tmp_path / "again")) == of_freediv(tokenizer)
     assert of_transformers(tmp_path / "again") == of_freediv(tokenizer)
     _, served, _, *_ = read_bundle(prepare_offer(directory, without_headroom=True).bundle)
-    assert of_freediv(served) == of_freediv(tokenizer)
+    assert isinstance(served, TextReader)
+    assert of_freediv(served.tokenizer) == of_freediv(tokenizer)
 
 
 def test_the_texts_tell_the_settings_apart(tmp_path: Path) -> None:
@@ -171,9 +173,9 @@ def test_a_student_keeps_the_rows_that_its_teacher_has(
     model, tokenizer = read_model(directory), read_tokenizer(directory)
     sequences = encode(tokenizer, [text], 64, 640)
     assert number in sequences[0]
-    student = make_student(model, tokenizer, sequences, recipe(cut))
+    student = make_student(model, TextReader(tokenizer), sequences, recipe(cut))
     assert len(student.kept) == student.model.architecture.vocabulary == (cut or 640)
-    [own] = encode(student.tokenizer, [text], 64, student.model.architecture.vocabulary)
+    [own] = encode(student.reader.tokenizer, [text], 64, student.model.architecture.vocabulary)
     assert student.kept[own].tolist() == sequences[0].tolist()
     words, theirs = (one.parameters["embedding"]["word"] for one in (student.model, model))
     np.testing.assert_array_equal(words[own], theirs[sequences[0]])
@@ -183,9 +185,9 @@ def test_a_cut_tokenizer_reads_in_transformers_as_in_freediv(tmp_path: Path) -> 
     directory = changed(tmp_path / "model", {"lowercase": True}, do_lower_case=False)
     model, tokenizer = read_model(CLASSIFIER), read_tokenizer(directory)
     sequences = [np.array([number for number in ids if number < 600]) for ids in of_freediv(tokenizer)]
-    student = make_student(model, read_tokenizer(CLASSIFIER), sequences, recipe(500))
+    student = make_student(model, TextReader(read_tokenizer(CLASSIFIER)), sequences, recipe(500))
     write_model(student.model, tmp_path / "student")
-    write_tokenizer(student.tokenizer, tmp_path / "student", directory)
+    write_tokenizer(student.reader.tokenizer, tmp_path / "student", directory)
     assert of_transformers(tmp_path / "student") == of_freediv(read_tokenizer(tmp_path / "student"))
 
 
@@ -200,7 +202,7 @@ def test_a_piece_beyond_the_table_is_named(tmp_path: Path, added: bool) -> None:
     with pytest.raises(UserError, match=message):
         evaluate(model, read_examples(data, label_names=model.architecture.label_names))
     with pytest.raises(UserError, match="is number 600, and the teacher's word table has 600 rows"):
-        make_student(model, read_tokenizer(directory), [np.array([1])], recipe(500))
+        make_student(model, TextReader(read_tokenizer(directory)), [np.array([1])], recipe(500))
 
 
 def re_escaped(piece: str) -> str:

@@ -55,7 +55,7 @@ class Parties(Together):
 
     def predict(self, token_ids: Any, mask: Any, table: Any = None) -> np.ndarray:
         """The answer to a request."""
-        return self.answer(self.run(self.inputs(token_ids, mask, table), *token_ids.shape))
+        return self.answer(self.run(self.inputs(token_ids, mask, table), *np.shape(mask)))
 
 
 def random_parameters(model: Architecture, seed: int = 7) -> dict[str, dict[str, np.ndarray]]:

@@ -60,6 +60,8 @@ def audit_model(
     """
     sizes = sorted(set(sizes)) or list(SIZES)
     model = read_model(directory)
+    if not model.architecture.padded:
+        raise UserError(f"{directory}: reads images, and what asking tells is measured with texts")
     if not set(attacks) - {"seek"}:  # which asks about no text
         return [seek_everywhere.run(model, seed=seed)]
     if (answer := answer_of(model.architecture)) is not LABEL:

@@ -16,6 +16,7 @@ import numpy as np
 from ..cluster.configuration import OwnerConfig, PartyConfig, read_owner_config
 from ..errors import UserError
 from ..model.answers import Prediction
+from ..model.reading.texts import TextReader
 from ..owners.data_owner import Answers, DataOwner, connected
 from ..wire.status import PartyStatus, ask_parties
 
@@ -226,15 +227,17 @@ async def _filling(
 ) -> tuple[list[str], int]:
     """Texts that just fit into a bucket of the model, made of the words of these; and its length."""
     model = await client.model()
-    buckets = config.buckets_of(model.architecture.positions)
+    buckets = config.buckets_of(model.architecture)
     length = length or min(buckets, key=lambda bucket: abs(bucket - 32))
     if length not in buckets:
         raise UserError(f"--length {length}: the parties serve {', '.join(map(str, buckets))} word pieces")
-    filled = []
+    if not isinstance(model.reader, TextReader):
+        raise UserError("the parties serve a model that reads images, and load is measured with texts")
+    tokenizer, filled = model.reader.tokenizer, []
     for text in texts:
         words = text.split()
         words *= -(-length // len(words))
-        while len(words) > 1 and len(model.tokenizer.encode(" ".join(words)).ids) > length:
+        while len(words) > 1 and len(tokenizer.encode(" ".join(words)).ids) > length:
             words.pop()
         filled.append(" ".join(words))
     return filled, length

@@ -228,13 +228,19 @@ def _running(setting: Setting, variant: Variant, link: Link) -> Iterator[_Runnin
         ]  # fmt: skip
         with Together(configs) as together:
             together.join().load(Path(name), architecture, _random_weights(architecture))
-            random = np.random.default_rng(0)
-            token_ids = random.integers(0, architecture.vocabulary, (setting.batch, setting.length))
-            table = random.normal(0, 1, (architecture.vocabulary, architecture.embedding_size)).astype(np.float32)
-            inputs = together.inputs(token_ids, np.ones(token_ids.shape), table)
+            inputs = _random_request(together, architecture, setting)
             shapes = parameter_shapes(architecture, folded=True)
             words = sum(math.prod(shape) for own in shapes.values() for shape in own.values())
             yield _Running(setting, together, inputs, words * 8 * (2 if setting.settings.name == "ABY3" else 1))
+
+
+def _random_request(together: Together, architecture: Architecture, setting: Setting) -> list[dict[str, Share]]:
+    random, shape = np.random.default_rng(0), (setting.batch, setting.length)
+    if not architecture.padded:
+        return together.inputs(random.uniform(-1, 1, (*shape, architecture.embedding_size)), np.ones(shape))
+    token_ids = random.integers(0, architecture.vocabulary, shape)
+    table = random.normal(0, 1, (architecture.vocabulary, architecture.embedding_size)).astype(np.float32)
+    return together.inputs(token_ids, np.ones(shape), table)
 
 
 def _random_weights(architecture: Architecture) -> dict[str, dict[str, np.ndarray]]:

@@ -46,13 +46,13 @@ class Variant:
         return "points" if self.products == "shares" and not self.in_shares else "rows"
 
     def apply(self, architecture: Architecture) -> Architecture:
-        """An architecture with this variant's functions and fields."""
+        """An architecture with this variant's functions and fields; what it does without, it does without."""
         changes: dict[str, Any] = {}
         if self.functions is not None:
             changes = {
                 "functions": (self.functions,) * architecture.layers,
-                "embedding_norm": self.functions.attention_norm,
-                "pooler": self.pooler,
+                "embedding_norm": "none" if architecture.embedding_norm == "none" else self.functions.attention_norm,
+                "pooler": "none" if architecture.pooler == "none" else self.pooler,
                 "row_limits": False,
             }
         return architecture.model_copy(update=changes | dict(self.fields))

@@ -101,10 +101,11 @@ def layer(hidden: int, heads: int, intermediate: int, layers: int, variants: str
 @click.option("--layers", default=12, show_default=True)
 @click.option("--vocabulary", default=30522, show_default=True)
 @click.option("--embedding", type=click.Choice(["secret", "public"]), default="secret", show_default=True)
+@click.option("--preset", help="Sizes of a vision transformer, of 197 rows: deit-s or vit-b; --layers of its layers.")
 @click.option("--variants", help="Names, separated by commas.  [default: those of `layer`, or `itself` with MODEL]")
 @click.option("--card", is_flag=True, help="Add what MODEL costs to its card.")
 @_options
-def model(directory: str | None, variants: str | None, card: bool, **options: Any) -> None:
+def model(directory: str | None, preset: str | None, variants: str | None, card: bool, **options: Any) -> None:
     """A whole classifier, embedding and head included.
 
     With MODEL (a directory, or `demo`) its sizes are taken, and the variant `itself` has its functions. Weights are
@@ -114,8 +115,10 @@ def model(directory: str | None, variants: str | None, card: bool, **options: An
     Examples: freediv bench model demo --length 32
               freediv bench model student --length 128 --card
               freediv bench model --variants baseline,ours --length 128
+              freediv bench model --preset deit-s --variants baseline,ours
     """
     from ..bench import tables
+    from ..bench.presets import preset as sizes_of
     from ..bench.variants import choose
     from ..conversion.cards.card import extend_card, require_card
     from ..model import read_model, resolve_model
@@ -123,12 +126,20 @@ def model(directory: str | None, variants: str | None, card: bool, **options: An
     sizes = {key: options.pop(key) for key in ("hidden", "heads", "intermediate", "layers", "vocabulary", "embedding")}
     if card and (directory is None or variants):
         raise UserError("--card needs a MODEL, whose own functions are measured: leave --variants out")
+    if preset is not None and directory is not None:
+        raise UserError("--preset has sizes of its own, and so has MODEL: give one of them")
     if directory is None:
-        architecture = _architecture(positions=max(512, options["length"]), **sizes)
-        title = f"{sizes['layers']} layers, {sizes['hidden']} wide"
+        if preset is None:
+            architecture = _architecture(positions=max(512, options["length"]), **sizes)
+        else:
+            architecture = sizes_of(preset, sizes["layers"])
+            options["length"] = architecture.positions
+        title = f"{architecture.layers} layers, {architecture.hidden} wide"
         _run(architecture, choose(variants or _DEFAULT), title, **options)
         return
     architecture = read_model(directory).architecture
+    if not architecture.padded:
+        options["length"] = architecture.positions
     _check_length(options["length"], directory, architecture)
     if card:
         require_card(resolve_model(directory))
@@ -181,6 +192,8 @@ def pareto(directories: tuple[str, ...], **options: Any) -> None:
     if len(accuracies) < len(directories):
         raise UserError("two of the models have the same name; give each once, in folders of different names")
     architectures = [read_model(d).architecture for d in directories]
+    if not all(one.padded for one in architectures):
+        raise UserError("models that read images have lengths of their own; measure each with `freediv bench model`")
     for directory, architecture in zip(directories, architectures, strict=True):
         _check_length(options["length"], directory, architecture)
     variants = [of_model(_name(d), a) for d, a in zip(directories, architectures, strict=True)]
@@ -250,7 +263,7 @@ def _run(
         raise UserError(f"--protocol {protocol}: products on shares need ABY3; add --products spu")
     variants = in_lanes(variants, _lanes(lanes, batch))
     shapes = _networks(network, bandwidth, rtt)
-    title = f"{title}, {length} word pieces, batch {batch}, {protocol}"
+    title = f"{title}, {length} {'word pieces' if architecture.padded else 'rows'}, batch {batch}, {protocol}"
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
     require_distinct(json_file, chart)
     with opened_output(json_file) as rows_file, opened_chart(chart) as picture:

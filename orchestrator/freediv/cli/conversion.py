@@ -130,6 +130,7 @@ def finetune(
     dev: Path | None,
     out: Path,
     text_columns: tuple[str, ...],
+    image_column: str,
     label_column: str,
     label_names: str | None,
     run: Path | None,
@@ -141,13 +142,14 @@ def finetune(
     """Train a teacher: a pretrained encoder and labelled sentences in, a model that answers and its card out.
 
     PRETRAINED is a Hugging Face directory of one of the families below, or `hub:owner/name`, fetched where a hub can be
-    reached.A run that was interrupted goes on
-    from its last checkpoint when the same command is given again.
+    reached. Of images, --data is a folder with a folder for each class, or a table of files. A run that was interrupted
+    goes on from its last checkpoint when the same command is given again.
 
     \b
     Examples:
       freediv finetune all-MiniLM-L6-v2 --data train.tsv --label-names negative,positive -o teacher
       freediv finetune all-MiniLM-L6-v2 --data pairs.csv --text-column question --text-column answer -o teacher
+      freediv finetune deit-small --data scans -o teacher
       freediv finetune all-MiniLM-L6-v2 --data train.tsv --guide mpnet-teacher --long-share 0.15 -o teacher
       freediv finetune all-MiniLM-L6-v2 --data names.jsonl --text-column tokens --label-column tags --answer pieces \
         -o teacher
@@ -158,22 +160,23 @@ def finetune(
     from ..conversion.texts.examples import read_examples
     from ..model import resolve_model
     from ..model.answers import ANSWERS
+    from ..model.reading import reads_images
 
     if answer not in ANSWERS:
         raise UserError(f"--answer {answer}: there is no such kind of answer; known: {', '.join(ANSWERS)}")
     target = ANSWERS[answer].target
     names = tuple(name.strip() for name in label_names.split(",")) if label_names else None
-    examples = read_examples(
-        data, text_columns=text_columns, label_column=label_column, label_names=names, target=target
-    )
+    directory = resolve_model(pretrained)
+    read = partial(
+        read_examples, text_columns=text_columns, label_column=label_column, target=target,
+        image_column=image_column if reads_images(directory) else None,
+    )  # fmt: skip
+    examples = read(data, label_names=names)
     dev_examples = None
     if dev is not None:
-        dev_examples = read_examples(
-            dev, text_columns=text_columns, label_column=label_column, label_names=examples.label_names,
-            numbered=names is not None, target=target,
-        )  # fmt: skip
+        dev_examples = read(dev, label_names=examples.label_names, numbered=names is not None)
     making = Making(examples, dev_examples, out, _command_line(), _in_unicode(note), run, _resolved(guide))
-    made = train_teacher(resolve_model(pretrained), FinetuneSettings(answer=answer, **settings), making)
+    made = train_teacher(directory, FinetuneSettings(answer=answer, **settings), making)
     for name, data_set in (("held-out rows", "held out"), ("dev", "dev")):
         if evaluation := made.accuracy[data_set]["teacher"]:
             click.echo(f"{evaluation.overall.measure} on {name}: {evaluation.overall}")
@@ -236,6 +239,7 @@ def convert(
     dev: Path | None,
     out: Path,
     text_columns: tuple[str, ...],
+    image_column: str,
     label_column: str,
     run: Path | None,
     note: str,
@@ -274,7 +278,7 @@ def convert(
     architecture = read_model(directory).architecture
     read = partial(
         read_examples, text_columns=text_columns, label_column=label_column, label_names=architecture.label_names,
-        target=answer_of(architecture).target,
+        target=answer_of(architecture).target, image_column=None if architecture.padded else image_column,
     )  # fmt: skip
     examples = read(data, labelled=None)
     dev_examples = read(dev) if dev is not None else None

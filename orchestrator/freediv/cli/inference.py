@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from threading import Event
 
     from ..deploy.demonstration import Demonstration
-    from ..model import Text
+    from ..model import Given
     from ..monitoring.costs import RunCost
     from ..owners.data_owner import Answers, Progress
 
@@ -81,6 +81,7 @@ def load(directory: Path, model: str, without_headroom: bool, fresh_budget: bool
 def infer(
     directory: Path,
     texts: tuple[str, ...],
+    images: tuple[Path, ...],
     pairs: tuple[tuple[str, str], ...],
     file: Path | None,
     text_columns: tuple[str, ...],
@@ -92,13 +93,14 @@ def infer(
     with_sentences: bool,
     wait: float,
 ) -> None:
-    """Classify sentences, as a data owner: no party sees them, nor their labels.
+    """Classify sentences or images, as a data owner: no party sees them, nor their labels.
 
     DIR is a rendered directory or a data owner's folder.
 
     \b
     Examples: freediv infer deployment --text "a warm and funny film" --report costs.html
               freediv infer deployment --pair "is it raining?" "bring an umbrella"
+              freediv infer deployment --image scans
     """
     from ..cluster.configuration import read_owner_config
     from ..cluster.folders import owner_folder
@@ -106,7 +108,7 @@ def infer(
     from ..owners.data_owner import PartlyAnswered
     from ..owners.data_owner import infer as classify
 
-    sentences = texts_given(texts, pairs, file, text_columns, "classify")
+    sentences = texts_given(texts, pairs, file, text_columns, images, "classify")
     folder = owner_folder(directory, "data-owner", name)
     config = read_owner_config(folder)
     require_distinct(file, output, report)
@@ -144,9 +146,11 @@ def _wait(folder: Path, seconds: float, *, with_model: bool) -> None:
         )
 
 
-def document(run: RunCost, sentences: Sequence[Text], answers: Answers) -> str:
+def document(run: RunCost, sentences: Sequence[Given], answers: Answers) -> str:
     """Predictions and costs as JSON."""
-    entries = [{"text": text} | one.entry() for text, one in zip(sentences, answers.predictions, strict=True)]
+    from ..model.reading import as_entry
+
+    entries = [as_entry(text) | one.entry() for text, one in zip(sentences, answers.predictions, strict=True)]
     return json.dumps({"predictions": entries, "cost": run.model_dump(mode="json")}, indent=2)
 
 
@@ -164,7 +168,7 @@ def _write_answers(file: NewFile, text: str) -> None:
 
 
 def show(
-    run: RunCost, sentences: Sequence[Text], answers: Answers, *, as_json: bool, expected: Sequence[str] = ()
+    run: RunCost, sentences: Sequence[Given], answers: Answers, *, as_json: bool, expected: Sequence[str] = ()
 ) -> None:
     """Print predictions."""
     from rich.table import Table
@@ -175,11 +179,11 @@ def show(
     if as_json:
         click.echo(document(run, sentences, answers))
         return
-    out = console()
+    out, noun = console(), "sentence" if answers.architecture.padded else "image"
     table = Table(
         answer_of(answers.architecture).words.one,
         *(["expected"] if expected else []),
-        "sentence",
+        noun,
         box=None,
         padding=(0, 2, 0, 0),
     )
@@ -187,7 +191,7 @@ def show(
         table.add_row(one.name, *([expected[row]] if expected else []), _on_one_line(text))
     out.print(table)
     seconds = sum(request.seconds for request in run.requests)
-    counts = f"{_count(len(sentences), 'sentence')} in {_count(len(run.requests), 'request')}"
+    counts = f"{_count(len(sentences), noun)} in {_count(len(run.requests), 'request')}"
     out.print(f"{counts}, {seconds:.1f} s")
     if silent := sum(not one.answered for one in answers.predictions):
         out.print(f"{silent} {WITHOUT_ANSWER}: the model could be wrong about them")
@@ -203,7 +207,7 @@ def opened_page(path: Path | None, with_sentences: bool) -> NewFile | nullcontex
 
 
 def show_page(
-    page: NewFile, run: RunCost, sentences: Sequence[Text], answers: Answers, *, as_json: bool, on_page: bool
+    page: NewFile, run: RunCost, sentences: Sequence[Given], answers: Answers, *, as_json: bool, on_page: bool
 ) -> None:
     """Print what it cost, but for `as_json` and where the page itself is printed; write the page, with sentences only
     where `on_page`.
@@ -223,8 +227,10 @@ def show_page(
     click.echo(f"page: {page.path.absolute()}", err=apart)
 
 
-def _on_one_line(text: Text) -> str:
-    return text if isinstance(text, str) else " | ".join(text)
+def _on_one_line(text: Given) -> str:
+    from ..model.reading import on_one_line
+
+    return on_one_line(text)
 
 
 def _count(number: int, noun: str) -> str:

@@ -35,6 +35,7 @@ _COLUMNS = 8
 def predict(
     model: str,
     texts: tuple[str, ...],
+    images: tuple[Path, ...],
     pairs: tuple[tuple[str, str], ...],
     file: Path | None,
     text_columns: tuple[str, ...],
@@ -43,7 +44,7 @@ def predict(
     pieces: bool,
     as_json: bool,
 ) -> None:
-    """Print what a model says of texts, in plaintext: a teacher or a student, before it is served.
+    """Print what a model says of texts or images, in plaintext: a teacher or a student, before it is served.
 
     MODEL is a Hugging Face directory, `demo`, or `hub:owner/name`, fetched where a hub can be reached.
 
@@ -53,12 +54,15 @@ def predict(
     \b
     Examples: freediv predict demo --text "a warm and funny film"
               freediv predict reranker --pair "is it raining?" "bring an umbrella" --json
+              freediv predict vit --image scan.png
     """
     from ..conversion.measures.predicting import predict as read
     from ..model import read_model
 
-    given = texts_given(texts, pairs, file, text_columns, "read")
+    given = texts_given(texts, pairs, file, text_columns, images, "read")
     loaded = read_model(model)
+    if pieces and not loaded.architecture.padded:
+        raise UserError("--pieces: the model reads images, which have no word pieces; leave it out")
     found = read(loaded, given, truncate=truncate, longest=longest)
     if as_json:
         entries = (json.dumps(one.entry(pieces=pieces), allow_nan=False) for one in found)
@@ -71,17 +75,19 @@ def _print_predictions(architecture: Architecture, found: Sequence[Plaintext], p
     from rich.table import Table
 
     from ..model.answers import WITHOUT_ANSWER, answer_of
+    from ..model.reading import on_one_line
     from ..terminal import console
 
     answer = answer_of(architecture)
     scored = answer.linear and not answer.each_piece and 1 < architecture.labels <= _COLUMNS
     names = architecture.label_names if scored else ()
-    columns = (answer.words.one, *names, "text", *(["pieces"] if pieces else []))
+    noun = "text" if architecture.padded else "image"
+    columns = (answer.words.one, *names, noun, *(["pieces"] if pieces else []))
     table = Table(*columns, box=None, padding=(0, 2, 0, 0))
     for one in found:
-        text = one.cut.text if isinstance(one.cut.text, str) else " | ".join(one.cut.text)
+        text = on_one_line(one.read.given)
         scores = (f"{number:.4f}" for number in one.outputs) if names else ()
-        table.add_row(one.prediction.name, *scores, text, *([" ".join(one.cut.pieces)] if pieces else []))
+        table.add_row(one.prediction.name, *scores, text, *([" ".join(one.read.pieces)] if pieces else []))
     out = console()
     out.print(table, markup=False)
     if silent := sum(not one.prediction.answered for one in found):
@@ -90,7 +96,12 @@ def _print_predictions(architecture: Architecture, found: Sequence[Plaintext], p
 
 @click.command()
 @click.argument("model", type=_PATH)
-@click.option("--data", type=_PATH, required=True, help="Labelled texts: .tsv, .csv or .jsonl with named columns.")
+@click.option(
+    "--data",
+    type=_PATH,
+    required=True,
+    help="Labelled: .tsv, .csv or .jsonl with named columns, or a folder of images by class.",
+)
 @columns
 @click.option("--secure", type=_PATH, metavar="DIR", help="Through parties that run, as this folder says.")
 @click.option("--card", is_flag=True, help="With --secure: add what came of it to the model's card.")
@@ -102,6 +113,7 @@ def evaluate(
     model: Path,
     data: Path,
     text_columns: tuple[str, ...],
+    image_column: str,
     label_column: str,
     secure: Path | None,
     card: bool,
@@ -136,8 +148,9 @@ def evaluate(
     if answer.target == "nothing" and secure is None and against is None:
         raise UserError(f"{model}: no data says what {answer.words.one} a text has; add --against TEACHER")
     examples = read_examples(
-        data, text_columns=text_columns, label_column=label_column, label_names=names, target=answer.target
-    )
+        data, text_columns=text_columns, label_column=label_column, label_names=names, target=answer.target,
+        image_column=None if loaded.architecture.padded else image_column,
+    )  # fmt: skip
     if secure is not None:
         if card:
             require_card(resolve_model(model))
@@ -244,7 +257,9 @@ def _evaluate_privately(directory: Path, model: Model, examples: Examples, as_js
 
 @click.command()
 @click.argument("model", type=_PATH)
-@click.option("--data", type=_PATH, required=True, help="Texts: one a line (.txt), or columns (.tsv, .csv, .jsonl).")
+@click.option(
+    "--data", type=_PATH, required=True, help="Texts: a line (.txt) or a row (.tsv, .csv, .jsonl); or images."
+)
 @text_columns
 @click.option(
     "--length",
@@ -278,10 +293,15 @@ def headroom(
     from ..conversion.measures.headroom import CAPACITY_BITS, bits_of
     from ..conversion.measures.range_check import check_ranges
     from ..conversion.texts.examples import read_texts
+    from ..conversion.texts.images import read_images
     from ..conversion.texts.pairing import as_read
-    from ..model import read_model
+    from ..model import read_model, resolve_model
+    from ..model.reading import reads_images
 
-    texts = read_texts(data, text_columns)
+    images = reads_images(resolve_model(model))
+    if images and lengths:
+        raise UserError("--length: the model reads images, which are not cut; leave it out")
+    texts = read_images(data) if images else read_texts(data, text_columns)
     loaded, teacher = (None if each is None else as_read(read_model(each), texts, data) for each in (model, against))
     assert loaded is not None
     found = check_ranges(loaded, texts, lengths or (loaded.architecture.buckets[-1],), teacher)
@@ -292,10 +312,8 @@ def headroom(
             agreement = "" if one.agreement is None else f"; the label of {against}: {one.agreement}"
             silent = one.headroom.without_answer
             within = f" in the {one.count - silent:,} that get an answer" if silent else ""
-            click.echo(
-                f"{one.count:,} texts cut at {one.length} pieces: {one.headroom.bits:.1f} bits of headroom{within}"
-                f"{agreement}"
-            )
+            what = f"images of {one.length} rows" if images else f"texts cut at {one.length} pieces"
+            click.echo(f"{one.count:,} {what}: {one.headroom.bits:.1f} bits of headroom{within}{agreement}")
             for stage, largest in one.headroom.largest.items():
                 bound = one.bounds[stage]
                 proven = f"   no text exceeds {bound:12,.0f}" if within_the_ring(bound) else ""

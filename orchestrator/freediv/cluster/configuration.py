@@ -110,18 +110,16 @@ class Agreement(Strict):
         """The protocol, as shares are made and joined under it."""
         return ProtocolSettings(self.protocol, self.field, self.fraction_bits, self.world_size, self.beaver)
 
-    def buckets_of(self, positions: int) -> tuple[int, ...]:
-        """The buckets that a model with so many positions can use, by `usable_buckets`."""
-        from ..model.architecture import usable_buckets  # reading a configuration needs no JAX
-
-        return usable_buckets(self.buckets, positions)
+    def buckets_of(self, architecture: Architecture) -> tuple[int, ...]:
+        """The buckets that a model can use, by `Architecture.usable`."""
+        return architecture.usable(self.buckets)
 
     def misfit(self, certificate: Certificate, architecture: Architecture) -> str | None:
         """Why this cluster must not serve a model, and what to do; None where nothing speaks against it."""
         return certificate.misfit(
             field=self.field,
             fraction_bits=self.fraction_bits,
-            length=self.buckets_of(architecture.positions)[-1],
+            length=self.buckets_of(architecture)[-1],
             row_limits=architecture.row_limits,
         )
 

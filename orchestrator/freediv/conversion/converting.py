@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from ..errors import UserError
-from ..model import Model, as_stored, encode, read_model, read_pretrained, read_tokenizer, write_model, write_tokenizer
+from ..model import Model, Reader, as_stored, read_model, read_pretrained, read_reader, write_model
+from ..model.reading.texts import TextReader
 from ..progress import say
 from .cards.attempts import Attempt
 from .cards.card import settings_section
@@ -22,7 +22,7 @@ from .run_directory import RunDirectory
 from .student.calibration import calibrate
 from .student.checks import Sequences, Texts, make_checks
 from .student.distillation import distil, with_roots
-from .student.recipe import Recipe
+from .student.recipe import EmbeddingRecipe, Recipe
 from .student.replacement import Student, make_student
 from .student.row_limits import with_row_limits
 from .student.table_cut import measure_table_cut
@@ -68,6 +68,9 @@ def convert(conversion: Conversion, making: Making) -> Made:
     """
     require_new(making.out)
     teacher = as_read(read_model(conversion.teacher), making.examples.texts, making.examples.source)
+    if not teacher.architecture.padded:
+        _require_no_table(conversion.recipe)
+        conversion = replace(conversion, recipe=conversion.recipe.without_pieces())
     _require_fitting(teacher, conversion, making)
     return make(making, conversion.recipe.data.hold_out, partial(_Converting, conversion, making, teacher))
 
@@ -93,22 +96,23 @@ class _Converting:
         self._data = {"held out": held_out if len(held_out) else kept.take(np.arange(min(len(kept), 1000)))}
         if making.dev is not None:
             self._data["dev"] = making.dev
-        self._tokenizer = read_tokenizer(conversion.teacher)
-        full = encode(self._tokenizer, kept.texts, teacher.architecture.positions, teacher.architecture.vocabulary)
+        self._reader = read_reader(conversion.teacher)
+        full = self._reader.sequences(kept.texts, teacher.architecture)
         table = None
         if conversion.published is not None:
-            table = _published_table(conversion.published, teacher, self._tokenizer)
-        student = make_student(teacher, self._tokenizer, full, recipe, table)
-        self._longest = min(recipe.data.longest, student.model.architecture.positions)
+            table = _published_table(conversion.published, teacher, self._reader)
+        student = make_student(teacher, self._reader, full, recipe, table)
+        self._longest = student.model.architecture.cut_at(recipe.data.longest)
         models = {"teacher": conversion.teacher, "published": conversion.published, "start": conversion.start}
         self._identity = {**digests(**models), "rows": recipe.seed}
         self._distilled = _distilled_by(recipe, self._longest, started=started)
-        self._own = encode(student.tokenizer, kept.texts, self._longest, student.model.architecture.vocabulary)
+        self._own = student.reader.sequences(kept.texts, student.model.architecture, self._longest)
         self.about = str(measure_table_cut(student, teacher, self._own, full))
         say(self.about)
         self._calibrated = _calibrate(student, teacher, self._own, recipe)
         first = _started(self._calibrated, read_model(conversion.start)) if conversion.start else self._calibrated
-        itself = reads_pieces(teacher, student.kept) if recipe.logits.noise else reads_rows(teacher, full)
+        pieces = student.kept if recipe.logits.noise else None
+        itself = reads_rows(teacher, full) if pieces is None else reads_pieces(teacher, pieces)
         self._guide = _guiding(making.guide, itself, student, self._own, recipe, kept)
         self._student = replace(student, model=first)
 
@@ -128,7 +132,7 @@ class _Converting:
 
     def measure(self, products: Mapping[int, Product]) -> Measured:
         seed, weights = self._recipe.seed, self._recipe.weights
-        checks = make_checks(self._teacher, self._tokenizer, self._student, self._data, self._longest, seed)
+        checks = make_checks(self._teacher, self._reader, self._student, self._data, self._longest, seed)
         attempts = []
         calibrated = as_stored(self._calibrated, weights)
         beside = {"teacher": checks.teachers, "before distillation": checks.evaluate(calibrated)}
@@ -150,7 +154,7 @@ class _Converting:
         # Rounded once: rows that are rounded already have other scales.
         whole = replace(model, certificate=headroom.certificate, directory=None)
         write_model(whole, directory, weights=self._recipe.weights)
-        write_tokenizer(self._student.tokenizer, directory, self._conversion.teacher)
+        self._student.reader.write(directory, self._conversion.teacher)
 
 
 def _require_fitting(teacher: Model, conversion: Conversion, making: Making) -> None:
@@ -168,15 +172,25 @@ def _require_fitting(teacher: Model, conversion: Conversion, making: Making) -> 
         )
 
 
-def _published_table(published: Path, teacher: Model, tokenizer: Tokenizer) -> np.ndarray:
+def _require_no_table(recipe: Recipe) -> None:
+    """Refuse a recipe that cuts or factorises a word table, where a teacher reads images."""
+    if recipe.embedding != EmbeddingRecipe():
+        raise UserError(
+            f"recipe {recipe.name}, embedding: the teacher reads images, which have no word table; leave it out"
+        )
+
+
+def _published_table(published: Path, teacher: Model, reader: Reader) -> np.ndarray:
     """The word table [vocabulary, width] of a published model, which must have the teacher's word pieces.
 
     Raises:
         UserError: the model cannot be read, or its word pieces are others.
     """
-    model = read_pretrained(published, teacher.architecture.label_names)
+    model, own = read_pretrained(published, teacher.architecture.label_names), read_reader(published)
+    if not isinstance(reader, TextReader) or not isinstance(own, TextReader):
+        raise UserError(f"--published {published}: images have no word table; leave it out")
     table = model.parameters["embedding"]["word"]
-    same_pieces = read_tokenizer(published).get_vocab() == tokenizer.get_vocab()
+    same_pieces = own.tokenizer.get_vocab() == reader.tokenizer.get_vocab()
     if not same_pieces or table.shape != teacher.parameters["embedding"]["word"].shape:
         raise UserError(
             f"--published {published}: its word pieces or their width are not the teacher's; "
@@ -223,7 +237,9 @@ def _guiding(
     if not recipe.logits.epochs:
         raise UserError(f"--guide: recipe {recipe.name} leaves out the last stage, which a guide is for")
     model = read_guide(guide, kept, teacher.model)
-    return make_guide_beside(model, student.tokenizer, own) if recipe.logits.noise else make_guide(model, kept.texts)
+    if recipe.logits.noise and isinstance(student.reader, TextReader):
+        return make_guide_beside(model, student.reader.tokenizer, own)
+    return make_guide(model, kept.texts)
 
 
 def _calibrate(student: Student, teacher: Model, sequences: Sequences, recipe: Recipe) -> Model:

@@ -16,13 +16,13 @@ from ..model import (
     Model,
     Parameters,
     Precision,
-    encode,
     forward,
     read_pretrained,
-    read_tokenizer,
+    read_reader,
     write_model,
 )
 from ..model.answers import ANSWERS, LABEL, answer_of
+from ..model.reading.texts import TextReader
 from .cards.attempts import Attempt
 from .cards.card import settings_section
 from .making import Made, Making, Measured, Product, digests, make
@@ -36,6 +36,7 @@ from .texts.targets import as_wanted
 from .training.epochs import Mixture, draw_epochs, with_labels, with_logits
 from .training.guide import make_guide, read_guide
 from .training.loop import Epoch, Loss, NumpyParameters, Phase, RandomDropout, Schedule, Stopping, train
+from .training.losses import inputs_of
 from .training.steps import Programs
 
 Array = jax.Array
@@ -110,16 +111,16 @@ class _Finetuning:
         self._digests = digests(pretrained=Path(pretrained))
         self._held_out, self._data = held_out, {"held out": held_out, "dev": making.dev}
         self._answer = ANSWERS[settings.answer]
-        tokenizer = read_tokenizer(pretrained)
-        self._separator = separator_of(tokenizer) if kept.pairs else None
+        reader = read_reader(pretrained)
+        self._separator = separator_of(reader.tokenizer) if isinstance(reader, TextReader) and kept.pairs else None
         model = self._begun(settings.seed)
         if making.dev is not None:
             as_read(model, making.dev.texts, making.dev.source)
-        self._longest = min(settings.longest, model.architecture.positions)
-        self._sequences = encode(tokenizer, kept.texts, self._longest, model.architecture.vocabulary)
+        self._longest = model.architecture.cut_at(settings.longest)
+        self._sequences = reader.sequences(kept.texts, model.architecture, self._longest)
         self._targets = None
         if kept.labels is not None:
-            self._targets = as_wanted(self._answer.target, tokenizer, kept.texts, kept.labels, self._longest)
+            self._targets = as_wanted(self._answer.target, reader, kept.texts, kept.labels, self._longest)
         self._guide = None
         if making.guide is not None:
             self._guide = make_guide(read_guide(making.guide, kept, model), kept.texts)
@@ -178,7 +179,8 @@ class _Finetuning:
 
     def _epochs(self, architecture: Architecture, seed: int, run: RunDirectory) -> tuple[Epoch, ...]:
         own, guide = self._own, self._guide
-        mixture = Mixture(None, own.long_share, self._longest, own.tokens_per_batch, own.shapes)
+        long_share = own.long_share if architecture.padded else 0.0
+        mixture = Mixture(None, long_share, self._longest, own.tokens_per_batch, own.shapes)
         rows = draw_epochs(self._sequences, architecture.separator_token, own.epochs, mixture, (seed,))
         if guide is None:
             assert self._targets is not None
@@ -192,8 +194,7 @@ def answer_loss(architecture: Architecture, dropout: float, *, guided: bool) -> 
 
     def loss(parameters: Parameters, constants: None, batch: Mapping[str, Array], key: Array) -> Array:
         drop = RandomDropout(key, dropout, dropout)
-        inputs = {"token_ids": batch["token_ids"], "mask": batch["mask"]}
-        logits = forward(architecture, parameters, inputs, dropout=drop)
+        logits = forward(architecture, parameters, inputs_of(batch), dropout=drop)
         targets = batch["targets"]
         each = (answer.distance if guided else answer.loss)(logits, targets, batch["mask"])
         return (each * batch["weight"]).sum() / batch["weight"].sum()

@@ -173,7 +173,7 @@ def _card(
     measure = answer.measures(chosen.model.architecture)[0].name
     summary = {
         "library_name": "freediv",
-        "pipeline_tag": answer.pipeline,
+        "pipeline_tag": answer.pipeline if chosen.model.architecture.padded else answer.image_pipeline,
         "freediv": {
             **way.facts,
             **({} if making.guide is None else {"guide": making.guide.name}),

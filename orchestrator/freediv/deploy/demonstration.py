@@ -21,6 +21,7 @@ from ..cluster.configuration import read_owner_config
 from ..cluster.folders import owner_folder
 from ..cluster.ports import free_ports
 from ..cluster.topology import PartyPlace, Topology
+from ..errors import UserError
 from ..interrupts import noted_interrupts
 from ..model import Architecture, Text, resolve_model
 from ..owners.data_owner import Answers, Progress, infer
@@ -113,12 +114,12 @@ def _load_and_classify(
 
         deployment.wait_until_linked(_LINK_S, look)
         offer = offering.result()
+    texts, expected = _fitting(offer.architecture)
     phases.over("connect them, meanwhile read the model")
     owner = read_owner_config(owner_folder(deployment.directory, "model-owner"))
     asyncio.run(load_offer(owner, offer, on_progress))
     phases.over("share the model")
     folder = owner_folder(deployment.directory, "data-owner")
-    texts, expected = _fitting(offer.architecture)
     answers = infer(folder, texts, on_progress=_stepwise(on_progress))
     phases.over("classify")
     return texts, expected, answers
@@ -126,6 +127,8 @@ def _load_and_classify(
 
 def _fitting(architecture: Architecture) -> tuple[tuple[Text, ...], tuple[str, ...]]:
     """The sentences, each with the next one for a model that reads pairs, and their labels if it could give them."""
+    if not architecture.padded:
+        raise UserError("a demonstration classifies sentences, and the model reads images: see `freediv infer --image`")
     sentences, expected = read_sentences()
     if architecture.pairs:
         return tuple(zip(sentences, (*sentences[1:], sentences[0]), strict=True)), ()

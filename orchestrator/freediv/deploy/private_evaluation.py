@@ -15,7 +15,7 @@ from ..conversion.texts.examples import Examples
 from ..conversion.texts.pairing import as_read
 from ..conversion.texts.targets import as_wanted
 from ..errors import UserError
-from ..model import Model, encode, read_tokenizer
+from ..model import Model, read_reader
 from ..model.answers import answer_of
 from ..owners.data_owner import Progress, infer
 
@@ -64,20 +64,20 @@ def evaluate_privately(
     """
     model = as_read(model, examples.texts, examples.source)
     if model.directory is None:
-        raise ValueError("needs a model with a tokenizer")
+        raise ValueError("needs a model that was read from a directory")
     output = read_owner_config(folder).output
     answers = infer(folder, examples.texts, on_progress=on_progress)
     if answers.architecture != model.architecture:
         raise UserError(f"{model.directory}: the parties serve a model of another architecture; load this one first")
-    architecture, tokenizer = model.architecture, read_tokenizer(model.directory)
-    sequences = encode(tokenizer, examples.texts, architecture.positions, architecture.vocabulary)
+    architecture, reader = model.architecture, read_reader(model.directory)
+    sequences = reader.sequences(examples.texts, architecture)
     lengths = [len(sequence) for sequence in sequences]
     logits = logits_of(model, sequences, "the same in plaintext")
     answer = answer_of(architecture)
     plaintext, private = answer.plain(architecture, logits, output), answer.private(answers.predictions)
     wanted = plaintext
     if examples.labels is not None and output in ("label", "logits"):
-        wanted = as_wanted(answer.target, tokenizer, examples.texts, examples.labels, architecture.positions)
+        wanted = as_wanted(answer.target, reader, examples.texts, examples.labels, architecture.positions)
     differing = np.flatnonzero(~answer.right(private, plaintext))
     errors = [
         float(np.abs(np.subtract(one.logits, own[: len(one.logits)])).max())

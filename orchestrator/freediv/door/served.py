@@ -12,7 +12,6 @@ from ..cluster.configuration import OwnerConfig
 from ..errors import UserError
 from ..model import Architecture, Text
 from ..model.answers import Prediction
-from ..model.pieces.tokenizer import encode_counted
 from ..owners.data_owner import Answers, OnProgress, PartlyAnswered, RequestRecord
 from ..owners.sentences import UnfitText
 from ..owners.served_model import ServedModel
@@ -109,7 +108,8 @@ class Served:
         Raises:
             NotServed: as `model`.
         """
-        return sum(len(one.ids) for one in encode_counted(self.model().tokenizer, texts, None))
+        model = self.model()
+        return sum(map(len, model.reader.counted(texts, model.architecture, None)))
 
     async def answer(
         self,

@@ -14,12 +14,13 @@ from .checkpoints.checkpoint import (
     write_model,
 )
 from .checkpoints.storage import Weights
-from .checkpoints.tokenizer_directory import read_tokenizer, write_tokenizer
 from .folding import fold
 from .inputs import input_shapes, masks_of, prepare_inputs, published_rows
 from .pieces.pairs import Text
 from .pieces.word_pieces import beyond_table, encode
 from .precision import Precision, half_precision, in_precision
+from .reading import Given, Reader, read_reader
+from .reading.tokenizer_directory import read_tokenizer, write_tokenizer
 from .stage import BlockName, Dropout, Parameters, Stage
 from .stages import answer, forward, hidden_states, parameter_shapes, stages
 
@@ -29,10 +30,12 @@ __all__ = [
     "BlockName",
     "Certificate",
     "Dropout",
+    "Given",
     "LayerFunctions",
     "Model",
     "Parameters",
     "Precision",
+    "Reader",
     "Stage",
     "Text",
     "Weights",
@@ -56,6 +59,7 @@ __all__ = [
     "published_rows",
     "read_model",
     "read_pretrained",
+    "read_reader",
     "read_tokenizer",
     "resolve_model",
     "stages",

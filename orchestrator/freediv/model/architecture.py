@@ -15,6 +15,7 @@ from .functions.activation import ACTIVATIONS, ActivationFunction
 from .functions.attention import ATTENTIONS
 from .functions.disentangled import Disentangled
 from .functions.norms import NORMALISATIONS
+from .functions.patches import Patches
 from .functions.rotary import Rotary
 from .functions.window import Window
 
@@ -82,8 +83,11 @@ class Architecture(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     family: str = Field(default="bert", max_length=32, description="whose tensors and configuration it has")
-    vocabulary: int = Field(ge=1, le=1 << 20)
-    embedding_size: int = Field(ge=1, le=1 << 14, description="width of the word table; if not `hidden`, projected")
+    patches: Patches | None = Field(default=None, description="the images that it reads; none: it reads texts")
+    vocabulary: int = Field(ge=0, le=1 << 20, description="word pieces; 0: it reads images")
+    embedding_size: int = Field(
+        ge=1, le=1 << 14, description="width of the word table; if not `hidden`, projected; numbers of a patch"
+    )
     hidden: int = Field(ge=1, le=1 << 14)
     layers: int = Field(ge=0, le=128)
     heads: int = Field(ge=1, le=256)
@@ -114,8 +118,10 @@ class Architecture(BaseModel):
     label_names: tuple[str, ...] = Field(
         max_length=1024, description="distinct, printable, of at most 200 characters: owners see them"
     )
-    pooling: Literal["first", "mean"] = Field(
-        default="first", description="what stands for a text: its first row, or the mean of all that are real"
+    pooling: Literal["first", "mean", "tokens"] = Field(
+        default="first",
+        description="what stands for a text: its first row, or the mean of all that are real (of an image: patches), "
+        "or of an image all rows before the patches, side by side",
     )
     thresholds: tuple[float, ...] = Field(
         default=(), max_length=1024, description="of each logit, above which it counts as yes; none: 0"
@@ -164,9 +170,7 @@ class Architecture(BaseModel):
             raise ValueError(f"hidden {self.hidden} is not a multiple of heads {self.heads}")
         if len(self.functions) != self.layers:
             raise ValueError(f"functions are given for {len(self.functions)} layers, the model has {self.layers}")
-        for name in ("pad_token", "separator_token"):
-            if (getattr(self, name) or 0) >= self.vocabulary:
-                raise ValueError(f"{name} {getattr(self, name)} is outside the vocabulary of {self.vocabulary}")
+        self._what_it_reads()
         if len(set(self.label_names)) < len(self.label_names):
             raise ValueError("label_names: two are the same")
         for number, name in enumerate(self.label_names):
@@ -192,6 +196,26 @@ class Architecture(BaseModel):
         if self.row_limits and not any(self.limited):
             raise ValueError("row_limits: no norm has a constant for its root, so there is nothing to limit")
         return self
+
+    def _what_it_reads(self) -> None:
+        """Texts have a vocabulary; images none, nor anything that is of pieces."""
+        if self.pooling == "tokens" and (self.patches is None or self.pooler != "none" or not self.labels):
+            raise ValueError("pooling: of rows before patches are logits of an image, without a pooler")
+        if (patches := self.patches) is None:
+            for name in ("pad_token", "separator_token"):
+                if (getattr(self, name) or 0) >= self.vocabulary:
+                    raise ValueError(f"{name} {getattr(self, name)} is outside the vocabulary of {self.vocabulary}")
+            return
+        wanted = {
+            "vocabulary": 0, "embedding_size": patches.row_size, "positions": patches.rows, "embedding": "secret",
+            "token_types": 0, "relative_buckets": 0, "separator_token": None, "embedding_width": None,
+            "disentangled": None, "rotary": None, "window": None, "row_limits": False, "absolute_positions": True,
+        }  # fmt: skip
+        for name, value in wanted.items():
+            if getattr(self, name) != value:
+                raise ValueError(f"{name}: {getattr(self, name)}; with patches it is {value}")
+        if self.answer in ANSWERS and ANSWERS[self.answer].each_piece:
+            raise ValueError(f"answer: a model that reads images gives none of {self.answer!r}")
 
     def _norms_stand_where_blocks_take_them(self) -> None:
         if self.pooler_norm not in (("none",) if self.pooler in ("identity", "none") else ("layernorm", "none")):
@@ -277,6 +301,15 @@ class Architecture(BaseModel):
         return tuple(limits and bool(NORMALISATIONS[name].constants) for name in self.norms)
 
     @property
+    def padded(self) -> bool:
+        """Whether what it reads has lengths of its own, which padding and a secret mask hide; images have none."""
+        return self.patches is None
+
+    def cut_at(self, longest: int) -> int:
+        """How long the longest is that it reads, where texts are cut at so many pieces."""
+        return min(longest, self.positions) if self.padded else self.positions
+
+    @property
     def pairs(self) -> bool:
         """Whether it reads two texts at a time."""
         return self.separator_token is not None
@@ -289,4 +322,8 @@ class Architecture(BaseModel):
     @property
     def buckets(self) -> tuple[int, ...]:
         """Lengths that sentences are padded to, shortest first."""
-        return usable_buckets(BUCKETS, self.positions)
+        return self.usable(BUCKETS)
+
+    def usable(self, buckets: Sequence[int]) -> tuple[int, ...]:
+        """Those of some buckets that it can use, by `usable_buckets`; of images there is one, their number of rows."""
+        return usable_buckets(buckets, self.positions) if self.padded else (self.positions,)

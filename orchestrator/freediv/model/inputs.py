@@ -1,4 +1,4 @@
-"""From word pieces to the activations that a model starts from."""
+"""From word pieces, or images, to the activations that a model starts from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def input_shapes(architecture: Architecture, batch: int, length: int) -> dict[st
     """Shapes of what a data owner shares, by activation name."""
     known = {
         "one_hot": (batch, length, architecture.vocabulary),
-        "rows": (batch, length, architecture.embedding_size),
+        "rows": (batch, length, architecture.embedding_size),  # of a published table, or of images
         "segment": (batch, length),
         "mask": (batch, length),
         "mask_over_length": (batch, length),
@@ -52,13 +52,13 @@ def _over_window(architecture: Architecture, real: np.ndarray) -> np.ndarray:
 
 
 def prepare_inputs(
-    architecture: Architecture, token_ids: np.ndarray, mask: np.ndarray, *, table: np.ndarray | None = None
+    architecture: Architecture, read: np.ndarray, mask: np.ndarray, *, table: np.ndarray | None = None
 ) -> dict[str, np.ndarray]:
     """What a data owner shares: only the activations that some stage reads.
 
     Args:
         architecture: the model's.
-        token_ids: [batch, length], padded to a bucket.
+        read: token ids [batch, length], padded to a bucket; or rows of images [batch, length, row_size].
         mask: [batch, length], 1 for real word pieces.
         table: the public word table [vocabulary, embedding_size]; needed where the embedding is public.
 
@@ -66,19 +66,21 @@ def prepare_inputs(
         float32 arrays by activation name, with the shapes of `input_shapes`. A padded position's row is zero, so that
         nothing depends on the padding token's embedding.
     """
-    batch, length = token_ids.shape
+    batch, length = read.shape[:2]
     real = mask.astype(np.float32)
     prepared: dict[str, np.ndarray] = {}
     for name in input_shapes(architecture, batch, length):
         if name == "one_hot":
             one_hot = np.zeros((batch, length, architecture.vocabulary), np.float32)
-            np.put_along_axis(one_hot, token_ids[..., None], 1.0, axis=-1)
+            np.put_along_axis(one_hot, read[..., None], 1.0, axis=-1)
             prepared[name] = one_hot * real[..., None]
+        elif name == "rows" and architecture.patches is not None:
+            prepared[name] = np.asarray(read, np.float32)
         elif name == "rows":
             if table is None:
                 raise ValueError("a public embedding needs its table")
-            prepared[name] = published_rows(architecture, table[token_ids]) * real[..., None]
+            prepared[name] = published_rows(architecture, table[read]) * real[..., None]
         elif name == "segment":
             assert architecture.separator_token is not None
-            prepared[name] = second_text(token_ids, architecture.separator_token) * real
+            prepared[name] = second_text(read, architecture.separator_token) * real
     return prepared | masks_of(architecture, mask)

@@ -76,11 +76,11 @@ def hidden_states(
         values["segment"] = second_text(values["token_ids"], architecture.separator_token).astype(jnp.float32)
     states: list[Array] = []
     embedding = blocks_of(architecture)[0]
-    assert isinstance(embedding, Embedding)
     for stage in stages(architecture, folded=folded):
         own = {name: jnp.asarray(value) for name, value in parameters[stage.name].items()}
         drop, see = _within(stage.name, dropout), _within(stage.name, observe)
         if stage.block == "embedding" and "token_ids" in values:
+            assert isinstance(embedding, Embedding)
             rows = own["word"][values["token_ids"]]
             others = (values[name] for name in stage.inputs[1:])
             result = embedding.of_rows(folded, own, rows, *others, dropout=drop, observe=see)

@@ -14,7 +14,7 @@ from typing import Any, overload
 from ..cluster.configuration import read_owner_config
 from ..cluster.folders import owner_folder
 from ..errors import UserError
-from ..model import Architecture, Text
+from ..model import Architecture, Given
 from ..model.answers import Prediction, answer_of
 from .connections import Connections
 from .costs import CallCost, run_cost
@@ -66,28 +66,28 @@ class AsyncClient:
 
     @overload
     async def classify(  # type: ignore[overload-overlap]  # a str is several strings, too
-        self, texts: Text, *, truncate: bool = ..., progress: OnAnswered | None = ...
+        self, texts: Given, *, truncate: bool = ..., progress: OnAnswered | None = ...
     ) -> Classification: ...
     @overload
     async def classify(
-        self, texts: Iterable[Text], *, truncate: bool = ..., progress: OnAnswered | None = ...
+        self, texts: Iterable[Given], *, truncate: bool = ..., progress: OnAnswered | None = ...
     ) -> Results[Classification]: ...
     async def classify(
-        self, texts: Text | Iterable[Text], *, truncate: bool = False, progress: OnAnswered | None = None
+        self, texts: Given | Iterable[Given], *, truncate: bool = False, progress: OnAnswered | None = None
     ) -> Classification | Results[Classification]:
         """See `Client.classify`."""
         return await self._ask("labels", texts, truncate, progress)
 
     @overload
     async def score(  # type: ignore[overload-overlap]
-        self, texts: Text, *, truncate: bool = ..., progress: OnAnswered | None = ...
+        self, texts: Given, *, truncate: bool = ..., progress: OnAnswered | None = ...
     ) -> Score: ...
     @overload
     async def score(
-        self, texts: Iterable[Text], *, truncate: bool = ..., progress: OnAnswered | None = ...
+        self, texts: Iterable[Given], *, truncate: bool = ..., progress: OnAnswered | None = ...
     ) -> Results[Score]: ...
     async def score(
-        self, texts: Text | Iterable[Text], *, truncate: bool = False, progress: OnAnswered | None = None
+        self, texts: Given | Iterable[Given], *, truncate: bool = False, progress: OnAnswered | None = None
     ) -> Score | Results[Score]:
         """See `Client.score`."""
         return await self._ask("score", texts, truncate, progress)
@@ -103,34 +103,34 @@ class AsyncClient:
 
     @overload
     async def embed(  # type: ignore[overload-overlap]
-        self, texts: Text, *, truncate: bool = ..., progress: OnAnswered | None = ...
+        self, texts: Given, *, truncate: bool = ..., progress: OnAnswered | None = ...
     ) -> Embedding: ...
     @overload
     async def embed(
-        self, texts: Iterable[Text], *, truncate: bool = ..., progress: OnAnswered | None = ...
+        self, texts: Iterable[Given], *, truncate: bool = ..., progress: OnAnswered | None = ...
     ) -> Results[Embedding]: ...
     async def embed(
-        self, texts: Text | Iterable[Text], *, truncate: bool = False, progress: OnAnswered | None = None
+        self, texts: Given | Iterable[Given], *, truncate: bool = False, progress: OnAnswered | None = None
     ) -> Embedding | Results[Embedding]:
         """See `Client.embed`."""
         return await self._ask("vector", texts, truncate, progress)
 
     @overload
     async def tag(  # type: ignore[overload-overlap]
-        self, texts: Text, *, truncate: bool = ..., progress: OnAnswered | None = ...
+        self, texts: Given, *, truncate: bool = ..., progress: OnAnswered | None = ...
     ) -> Tags: ...
     @overload
     async def tag(
-        self, texts: Iterable[Text], *, truncate: bool = ..., progress: OnAnswered | None = ...
+        self, texts: Iterable[Given], *, truncate: bool = ..., progress: OnAnswered | None = ...
     ) -> Results[Tags]: ...
     async def tag(
-        self, texts: Text | Iterable[Text], *, truncate: bool = False, progress: OnAnswered | None = None
+        self, texts: Given | Iterable[Given], *, truncate: bool = False, progress: OnAnswered | None = None
     ) -> Tags | Results[Tags]:
         """See `Client.tag`."""
         return await self._ask("tags", texts, truncate, progress)
 
     async def _ask(
-        self, wanted: Wanted, texts: Text | Iterable[Text], truncate: bool, progress: OnAnswered | None
+        self, wanted: Wanted, texts: Given | Iterable[Given], truncate: bool, progress: OnAnswered | None
     ) -> Any:
         given, alone = _given(texts)
         found = await self._until_closed(self._results(wanted, given, truncate, progress))
@@ -154,7 +154,7 @@ class AsyncClient:
         return task.result()
 
     async def _results(
-        self, wanted: Wanted, texts: Sequence[Text], truncate: bool, progress: OnAnswered | None
+        self, wanted: Wanted, texts: Sequence[Given], truncate: bool, progress: OnAnswered | None
     ) -> Results[Any]:
         found: dict[int, Result] = {}
 
@@ -206,16 +206,18 @@ def _best_first(found: Results[Score]) -> Results[Score]:
     return Results(sorted(found, key=lambda one: one.place), found.cost)
 
 
-def _given(texts: object) -> tuple[list[Text], bool]:
+def _given(texts: object) -> tuple[list[Given], bool]:
     """The texts, and whether it is one alone.
 
     Raises:
         UserError: one of them is none.
     """
-    if isinstance(texts, str) or _is_pair(texts):
+    if isinstance(texts, str | os.PathLike) or _is_pair(texts):
         return [_text(0, texts)], True
     if isinstance(texts, bytes | Mapping) or not isinstance(texts, Iterable):
-        raise UserError(f"a {type(texts).__name__} is no text: give a str, a pair (a tuple of two), or a list of them")
+        raise UserError(
+            f"a {type(texts).__name__} is no text: give a str, a pair (a tuple of two), an image (a Path), or a list"
+        )
     return [_text(row, one) for row, one in enumerate(texts)], False
 
 
@@ -223,9 +225,13 @@ def _is_pair(one: object) -> bool:
     return isinstance(one, tuple) and len(one) == 2 and all(isinstance(part, str) for part in one)
 
 
-def _text(row: int, one: Any) -> Text:
+def _text(row: int, one: Any) -> Given:
     if isinstance(one, str):
         return one
+    if isinstance(one, os.PathLike):
+        return Path(one)
     if isinstance(one, tuple | list) and _is_pair(tuple(one)):
         return one[0], one[1]
-    raise UserError(f"text {row + 1} is a {type(one).__name__}: a text is a str, a pair of them a tuple of two")
+    raise UserError(
+        f"text {row + 1} is a {type(one).__name__}: a text is a str, a pair a tuple of two, an image a Path"
+    )

@@ -1,4 +1,4 @@
-"""The data owner: shares sentences with the parties, and joins the shares of the answer."""
+"""The data owner: shares sentences, or images, with the parties, and joins the shares of the answer."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import numpy as np
 from ..cluster.configuration import OwnerConfig, read_owner_config
 from ..cluster.identity import read_identity
 from ..errors import UserError
-from ..model import Architecture, Text
+from ..model import Architecture, Given
 from ..model.answers import Output, Prediction, answer_of
 from ..model.pieces.cut import Cut
+from ..model.reading.reader import Read
 from ..wire import protocol_pb2_grpc as rpc
 from ..wire.channels import NotAnswered, channels
 from .sentences import Batch, make_batches
@@ -60,9 +61,9 @@ class PartlyAnswered(UserError):  # noqa: N818 (an event, not a mistake)
 
 
 def infer(
-    folder: Path, texts: Sequence[Text], *, on_progress: OnProgress = lambda progress: None, truncate: bool = False
+    folder: Path, texts: Sequence[Given], *, on_progress: OnProgress = lambda progress: None, truncate: bool = False
 ) -> Answers:
-    """Classify sentences, or pairs of them, privately, with the parties that a data owner's folder names.
+    """Classify sentences, pairs of them or images, privately, with the parties that a data owner's folder names.
 
     With `truncate`, those that are longer than the model reads are cut there; else they are refused.
 
@@ -74,7 +75,7 @@ def infer(
 
 async def classify(
     config: OwnerConfig,
-    texts: Sequence[Text],
+    texts: Sequence[Given],
     on_progress: OnProgress = lambda progress: None,
     *,
     truncate: bool = False,
@@ -120,7 +121,7 @@ class DataOwner:
 
     async def classify(
         self,
-        texts: Sequence[Text],
+        texts: Sequence[Given],
         on_progress: OnProgress = lambda progress: None,
         *,
         truncate: bool = False,
@@ -174,16 +175,14 @@ class DataOwner:
             assert architecture is not None
             return Answers(tuple(predictions[row] for row in range(len(texts))), tuple(requests), architecture)
 
-    def _batches(self, model: ServedModel, texts: Sequence[Text], *, truncate: bool) -> list[Batch]:
+    def _batches(self, model: ServedModel, texts: Sequence[Given], *, truncate: bool) -> list[Batch]:
         architecture = model.architecture
         return make_batches(
             texts,
-            model.tokenizer,
-            buckets=self._config.buckets_of(architecture.positions),
+            model.reader,
+            architecture,
+            buckets=self._config.buckets_of(architecture),
             max_batch=self._config.max_batch,
-            vocabulary=architecture.vocabulary,
-            pad_token=architecture.pad_token,
-            pairs=architecture.pairs,
             truncate=truncate,
             as_one=self._config.output == "order",
         )
@@ -201,9 +200,10 @@ class DataOwner:
 
 
 def _predictions(
-    output: np.ndarray, architecture: Architecture, kind: Output, cuts: Sequence[Cut] = ()
+    output: np.ndarray, architecture: Architecture, kind: Output, read: Sequence[Read] = ()
 ) -> list[Prediction]:
     try:
+        cuts = [one for one in read if isinstance(one, Cut)]
         return answer_of(architecture).decode(architecture, output, kind, cuts)
     except ValueError as error:
         raise NotAnswered(f"the parties' answer {error}; tell the operators") from None

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from ..cluster.configuration import OwnerConfig, read_owner_config
 from ..cluster.identity import read_identity
 from ..errors import UserError
-from ..model import Architecture, Certificate, Model, fold, parameter_shapes, read_model, read_tokenizer, resolve_model
+from ..model import Architecture, Certificate, Model, fold, parameter_shapes, read_model, read_reader, resolve_model
 from ..model.answers import answer_of
 from ..model.checkpoints.certificate import capacity_bits
 from ..wire import protocol_pb2 as pb
@@ -199,8 +199,8 @@ async def _activate(config: OwnerConfig, stub: Any, model_id: str, on_progress: 
 
 
 def _bundle(model: Model, certificate: Certificate | None, directory: Path) -> bytes:
-    tokenizer = read_tokenizer(directory).to_str()  # in which tokenizer_config.json has had its say
-    bundle = pb.Bundle(architecture=model.architecture.model_dump_json(), tokenizer=tokenizer)
+    reader = read_reader(directory).content()  # in which tokenizer_config.json has had its say
+    bundle = pb.Bundle(architecture=model.architecture.model_dump_json(), tokenizer=reader)
     if certificate is not None:
         bundle.certificate = certificate.model_dump_json()
     table = model.public_table

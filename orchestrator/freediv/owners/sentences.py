@@ -1,37 +1,39 @@
-"""From sentences, or pairs of them, to batches of word pieces, of which the parties see the shape and nothing else."""
+"""From sentences, or pairs of them, to batches of word pieces, and from images to batches of rows: of both the parties
+see the shape and nothing else.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from ..errors import UserError
-from ..model import Text, beyond_table, bucket_for
-from ..model.pieces.cut import Cut
+from ..model import Architecture, Given, Reader, beyond_table, bucket_for
 from ..model.pieces.pairs import has_half_character
-from ..model.pieces.tokenizer import encode_counted
+from ..model.reading.given import misfit
+from ..model.reading.reader import Read
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Sentences of one bucket.
+    """Sentences of one bucket, or images.
 
-    `rows` are their places among all sentences, `cuts` what the tokenizer made of them; `token_ids` and `mask` are
-    [batch, length].
+    `rows` are their places among all, `cuts` what was read of them; `mask` is [batch, length], `read` too, ids of word
+    pieces, or [batch, length, row_size], rows of images.
     """
 
     rows: tuple[int, ...]
-    token_ids: np.ndarray = field(repr=False)
+    read: np.ndarray = field(repr=False)
     mask: np.ndarray = field(repr=False)
-    cuts: tuple[Cut, ...] = field(default=(), repr=False)
+    cuts: tuple[Read, ...] = field(default=(), repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
         """Batch and length, which is all that the parties learn."""
-        batch, length = self.token_ids.shape
+        batch, length = self.mask.shape
         return batch, length
 
 
@@ -54,26 +56,25 @@ _TOO_LONG = ": shorten it, or have it cut there with --truncate (in Python: trun
 
 
 def make_batches(
-    texts: Sequence[Text],
-    tokenizer: Tokenizer,
+    texts: Sequence[Given],
+    reader: Reader,
+    architecture: Architecture,
     *,
     buckets: Sequence[int],
     max_batch: int,
-    vocabulary: int,
-    pad_token: int,
-    pairs: bool = False,
     truncate: bool = False,
     as_one: bool = False,
 ) -> list[Batch]:
-    """Tokenise sentences, pad each to the shortest bucket that holds it, and put those of one bucket together.
+    """Read sentences, pad each to the shortest bucket that holds it, and put those of one bucket together; or images,
+    which need no padding.
 
     With `as_one`, all are of one batch, whose answers are told of together. With `truncate`, what is longer than the
     longest bucket is cut there, as the tokenizer does it.
 
     Raises:
         UnfitText: a sentence is empty or longer than the longest bucket, or a pair where the model reads single
-            sentences, or the other way round.
-        UserError: the tokenizer is not this model's, or `as_one` there are too many.
+            sentences, or an image where it reads texts, or the other way round.
+        UserError: an image cannot be read, the tokenizer is not this model's, or `as_one` there are too many.
     """
     if as_one and len(texts) > max_batch:
         raise UserError(
@@ -81,24 +82,14 @@ def make_batches(
             "are given"
         )
     for row, text in enumerate(texts):
-        both = (text,) if isinstance(text, str) else text
-        if pairs and len(both) == 1:
-            raise UnfitText(
-                row, "is one text, and the model in use reads pairs", ": give two with --pair (in Python: a tuple)"
-            )
-        if not pairs and len(both) == 2:
-            raise UnfitText(row, "is a pair, and the model in use reads single texts", ": give one")
-        if not all(part.strip() for part in both):
-            raise EmptyText(row, "is empty", "; remove it")
-        if has_half_character(text):
-            raise UnfitText(row, "holds half a character (a lone surrogate)", "; give it in UTF-8")
-    by_bucket: dict[int, list[tuple[int, Cut]]] = {bucket: [] for bucket in buckets}
-    for row, cut in enumerate(_cuts(tokenizer, texts, buckets[-1] if truncate else None)):
+        _require_fitting(row, text, architecture)
+    by_bucket: dict[int, list[tuple[int, Read]]] = {bucket: [] for bucket in buckets}
+    for row, cut in enumerate(_read(reader, texts, architecture, buckets[-1] if truncate else None)):
         try:
             bucket = bucket_for(buckets, len(cut))
         except ValueError as error:
             raise UnfitText(row, f"has {error}", _TOO_LONG) from None
-        if beyond_table([cut.encoding.ids], vocabulary) is not None:
+        if architecture.padded and beyond_table([cut.sequence.tolist()], architecture.vocabulary) is not None:
             raise UserError(
                 "the model's tokenizer makes word pieces that the model does not have; tell the model owner"
             )
@@ -110,23 +101,41 @@ def make_batches(
     batches = []
     for bucket, members in by_bucket.items():
         for start in range(0, len(members), max_batch):
-            batches.append(_pad(members[start : start + max_batch], bucket, pad_token))
+            batches.append(_pad(members[start : start + max_batch], bucket, architecture.pad_token))
     return batches
 
 
-def _cuts(tokenizer: Tokenizer, texts: Sequence[Text], longest: int | None) -> Iterator[Cut]:
+def _require_fitting(row: int, text: Given, architecture: Architecture) -> None:
+    if (why := misfit(text, images=not architecture.padded)) is not None:
+        raise UnfitText(row, *why)
+    if isinstance(text, Path):
+        return
+    pairs, both = architecture.pairs, (text,) if isinstance(text, str) else text
+    if pairs and len(both) == 1:
+        raise UnfitText(
+            row, "is one text, and the model in use reads pairs", ": give two with --pair (in Python: a tuple)"
+        )
+    if not pairs and len(both) == 2:
+        raise UnfitText(row, "is a pair, and the model in use reads single texts", ": give one")
+    if not all(part.strip() for part in both):
+        raise EmptyText(row, "is empty", "; remove it")
+    if has_half_character(text):
+        raise UnfitText(row, "holds half a character (a lone surrogate)", "; give it in UTF-8")
+
+
+def _read(reader: Reader, texts: Sequence[Given], architecture: Architecture, longest: int | None) -> Iterator[Read]:
     try:
-        for text, encoding in zip(texts, encode_counted(tokenizer, texts, longest), strict=True):
-            yield Cut(text, encoding)
+        yield from reader.counted(texts, architecture, longest)
     except ValueError as error:
         raise UserError(f"{error}; tell the model owner") from None
 
 
-def _pad(members: list[tuple[int, Cut]], length: int, pad_token: int) -> Batch:
-    token_ids = np.full((len(members), length), pad_token, np.int32)
+def _pad(members: list[tuple[int, Read]], length: int, pad_token: int) -> Batch:
+    first = members[0][1].sequence
+    read = np.full((len(members), length, *first.shape[1:]), pad_token, first.dtype)
     mask = np.zeros((len(members), length), np.int32)
     for index, (_, cut) in enumerate(members):
-        token_ids[index, : len(cut)] = cut.encoding.ids
+        read[index, : len(cut)] = cut.sequence
         mask[index, : len(cut)] = 1
     rows, cuts = zip(*members, strict=True)
-    return Batch(rows, token_ids, mask, cuts)
+    return Batch(rows, read, mask, cuts)

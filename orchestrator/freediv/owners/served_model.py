@@ -14,14 +14,13 @@ from typing import Any
 import grpc
 import numpy as np
 from safetensors.numpy import load as load_tensors
-from tokenizers import Tokenizer
 
 from ..cluster.configuration import OwnerConfig
 from ..errors import UserError
 from ..files import PRIVATE, replace_file
 from ..model import Architecture, Certificate
 from ..model.answers import answer_of
-from ..model.pieces.tokenizer import parse_tokenizer
+from ..model.reading import Reader, parse_reader
 from ..party.models.model_store import BUNDLE
 from ..wire import protocol_pb2 as pb
 from ..wire.channels import Busy, NotAnswered, explain
@@ -36,7 +35,7 @@ class ServedModel:
 
     model_id: str
     architecture: Architecture
-    tokenizer: Tokenizer = field(repr=False)
+    reader: Reader = field(repr=False)
     table: np.ndarray | None = field(repr=False)
     certificate: Certificate | None = None
     digest: str = ""
@@ -129,9 +128,9 @@ async def _bundle(config: OwnerConfig, stub: Any) -> bytes:
     raise NotAnswered("party 0 sent no bundle; see its log")
 
 
-def read_bundle(bundle: bytes) -> tuple[Architecture, Tokenizer, np.ndarray | None, Certificate | None]:
-    """What a public bundle holds: the architecture, the tokenizer and, where it is public, the word table; and what the
-    model was measured for, where its owner does not go without.
+def read_bundle(bundle: bytes) -> tuple[Architecture, Reader, np.ndarray | None, Certificate | None]:
+    """What a public bundle holds: the architecture, what reads for it and, where it is public, the word table; and what
+    the model was measured for, where its owner does not go without.
 
     Raises:
         UserError: it cannot be read.
@@ -146,10 +145,11 @@ def read_bundle(bundle: bytes) -> tuple[Architecture, Tokenizer, np.ndarray | No
         kind = type(error).__name__
         raise UserError(f"the model's public bundle cannot be read ({kind}); tell the model owner") from None
     try:
-        tokenizer = parse_tokenizer(content.tokenizer)
+        reader = parse_reader(architecture, content.tokenizer)
     except ValueError as error:
         raise UserError(
-            f"the model's public bundle has a tokenizer that is refused: {error}; tell the model owner"
+            f"the model's public bundle has {'a tokenizer' if architecture.padded else 'an image processor'} that is "
+            f"refused: {error}; tell the model owner"
         ) from None
     if architecture.embedding == "public" and (
         table is None
@@ -158,4 +158,4 @@ def read_bundle(bundle: bytes) -> tuple[Architecture, Tokenizer, np.ndarray | No
         or not np.isfinite(table).all()
     ):
         raise UserError("the model's public bundle has no fitting word table; tell the model owner")
-    return architecture, tokenizer, table, certificate
+    return architecture, reader, table, certificate

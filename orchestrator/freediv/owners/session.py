@@ -18,7 +18,7 @@ from ..cluster.configuration import OwnerConfig
 from ..errors import UserError
 from ..model import input_shapes, prepare_inputs, stages
 from ..model.answers import answer_of
-from ..mpc.lookup.form import PIECES, Form, keys_share
+from ..mpc.lookup.form import PIECES, Form, in_keys, keys_share
 from ..mpc.records import Cost, StageRecord
 from ..mpc.sharing.shares import Share, reconstruct, share
 from ..process import available_memory_bytes
@@ -180,18 +180,20 @@ class Session:
         numbers = sum(map(math.prod, input_shapes(self._model.architecture, size, length).values()))
         needed, there = _BYTES_OF_A_NUMBER * numbers, available_memory_bytes()
         if needed > there:
+            a = self._model.architecture
+            what = f"{size} texts of {length} word pieces" if a.padded else f"{size} images of {length} rows"
+            whose = f"whose vocabulary has {a.vocabulary:,} pieces" if a.padded else f"of {a.embedding_size:,} numbers"
             raise UserError(
-                f"to share {size} texts of {length} word pieces takes {needed / 1e9:.1f} GB with the model in use, "
-                f"whose vocabulary has {self._model.architecture.vocabulary:,} pieces; {there / 1e9:.1f} GB are free: "
-                "send fewer texts at a time, or tell the model owner"
+                f"to share {what} takes {needed / 1e9:.1f} GB with the model in use, {whose}; {there / 1e9:.1f} GB are "
+                f"free: send fewer {'texts' if a.padded else 'images'} at a time, or tell the model owner"
             )
 
     def _share(self, batch: Batch) -> list[dict[str, Share]]:
         config = self._config
-        if config.lookup == "points":
+        if in_keys(self._model.architecture, config.lookup):
             return self._keys(batch)
         self._insist_on_memory(batch)
-        inputs = prepare_inputs(self._model.architecture, batch.token_ids, batch.mask, table=self._model.table)
+        inputs = prepare_inputs(self._model.architecture, batch.read, batch.mask, table=self._model.table)
         by_rank: list[dict[str, Share]] = [{} for _ in range(config.world_size)]
         for name, values in inputs.items():
             for rank, own in enumerate(share(values, config.settings)):
@@ -201,7 +203,7 @@ class Session:
     def _keys(self, batch: Batch) -> list[dict[str, Share]]:
         size, length = batch.shape
         try:
-            by_rank = Form.of(self._model.architecture, length).write(batch.token_ids, batch.mask)
+            by_rank = Form.of(self._model.architecture, length).write(batch.read, batch.mask)
         except ValueError as error:
             raise UserError(f"the model's tokenizer does not fit the model: {error}; tell the model owner") from None
         return [{PIECES: keys_share(content, size)} for content in by_rank]

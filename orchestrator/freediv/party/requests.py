@@ -222,11 +222,13 @@ class Inbox:
             raise Refused(full, reason, retry_after_s=self._when(), limit="bytes")
 
     def _shapes(self, header: pb.InferHeader, architecture: Architecture) -> dict[str, tuple[int, ...]]:
-        buckets = self._agreement.buckets_of(architecture.positions)
+        buckets = self._agreement.buckets_of(architecture)
         if not 1 <= header.batch <= self._agreement.max_batch:
             raise _invalid(f"a request has 1 to {self._agreement.max_batch} sentences, not {header.batch}")
         if header.length not in buckets:
-            raise _invalid(f"sentences are padded to {', '.join(map(str, buckets))} word pieces, not {header.length}")
+            reads = "sentences are padded to" if architecture.padded else "images have"
+            pieces = "word pieces" if architecture.padded else "rows"
+            raise _invalid(f"{reads} {', '.join(map(str, buckets))} {pieces}, not {header.length}")
         return request_shapes(architecture, header.batch, header.length, self._agreement.lookup, self._rank)
 
 

@@ -44,7 +44,7 @@ async def _try(config: OwnerConfig) -> Tried:
     async with channels(config, read_identity(config)) as opened:
         stubs: list[Any] = [rpc.DataOwnerStub(channel) for channel in opened]  # type: ignore[no-untyped-call]
         model = await fetch_model(config, stubs)
-        length = config.buckets_of(model.architecture.positions)[0]
+        length = config.buckets_of(model.architecture)[0]
         pieces = np.arange(length, dtype=np.int32)[None] % model.architecture.vocabulary
         session = _Between(config, stubs, model, lambda progress: None, 1)
         try:
@@ -63,10 +63,10 @@ class _Between(Session):
 
     def _share(self, batch: Batch) -> list[dict[str, Share]]:
         model = Model(self._model.architecture, {"embedding": {"word": np.asarray(self._model.table)}})
-        own = batch.token_ids, batch.mask
-        other = np.roll(batch.token_ids, 1, axis=1), batch.mask
+        own = batch.read, batch.mask
+        other = np.roll(batch.read, 1, axis=1), batch.mask
         by_rank: list[dict[str, Share]] = [{} for _ in range(self._config.world_size)]
-        for name, values in mix(model, own, other, np.full(len(batch.token_ids), 0.5)).items():
+        for name, values in mix(model, own, other, np.full(len(batch.read), 0.5)).items():
             for rank, part in enumerate(share(values, self._config.settings)):
                 by_rank[rank][name] = part
         self.shared = True

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer
 from ...conversion.texts.examples import Examples, read_examples, read_texts
 from ...errors import UserError
 from ...model import Model, Text, read_tokenizer
+from ...model.reading.texts import texts_of as texts_alone
 
 SHORTEST, LONGEST = 4, 24
 """Words of a random text."""
@@ -52,7 +53,7 @@ def texts_of(path: Path, columns: Sequence[str], model: Model, count: int, held_
     rows = np.random.default_rng(seed).permutation(first)
     aside = min(held_out, len(rows) // 5)
     queries, kept = examples.take(rows[aside : aside + count]), examples.take(rows[:aside])
-    return Texts(queries.texts, kept.texts, queries.labels, path.name)
+    return Texts(tuple(texts_alone(queries.texts)), tuple(texts_alone(kept.texts)), queries.labels, path.name)
 
 
 def _read(path: Path, columns: Sequence[str], model: Model) -> Examples:

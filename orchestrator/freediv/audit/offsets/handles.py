@@ -40,7 +40,7 @@ class Handles:
 def try_handles(model: Model) -> Handles:
     """Try to put offsets between the stages of a model, as its data owner."""
     architecture = model.architecture
-    length = _AGREEMENT.buckets_of(architecture.positions)[0]
+    length = _AGREEMENT.buckets_of(architecture)[0]
     pieces = np.full((1, length), architecture.pad_token, np.int32)
     values = prepare_inputs(architecture, pieces, np.ones((1, length)), table=model.public_table)
     by_rank: list[dict[str, Share]] = [{}, {}, {}]

@@ -16,6 +16,9 @@ text_columns = click.option(
 
 
 def columns(command: _Command) -> _Command:
-    """Of texts and labels."""
+    """Of texts, images and labels."""
+    image = click.option(
+        "--image-column", default="image", show_default=True, help="Column of files, where the model reads images."
+    )
     label = click.option("--label-column", default="label", show_default=True, help="Column of the labels.")
-    return text_columns(label(command))
+    return text_columns(image(label(command)))

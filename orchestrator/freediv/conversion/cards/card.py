@@ -121,11 +121,15 @@ def model_section(architecture: Architecture, more: str = "") -> Section:
     a = architecture
     functions = sorted({f"{f.attention}, {f.activation}, {f.attention_norm}" for f in a.functions})
     reads, answer = "pairs of texts" if a.pairs else "single texts", answer_of(a)
+    size = f"{a.vocabulary:,} word pieces of {a.embedding_size} numbers ({a.embedding} embedding); texts of up to "
+    size += f"{a.positions} pieces"
+    if a.patches is not None:
+        reads = f"images of {a.patches.height} x {a.patches.width} pixels"
+        size = f"{a.positions} rows, patches of {a.patches.patch_height} x {a.patches.patch_width} pixels among them"
     labels = f" Labels: {', '.join(a.label_names)}." if a.labels > 1 else ""
     text = (
         f"It reads {reads} and answers {answer.words.kind}. Of the family {a.family}: {a.layers} layers, {a.hidden} "
-        f"wide, {a.heads} heads, {a.intermediate} in the feed-forward block; {a.vocabulary:,} word pieces of "
-        f"{a.embedding_size} numbers ({a.embedding} embedding); texts of up to {a.positions} pieces. "
+        f"wide, {a.heads} heads, {a.intermediate} in the feed-forward block; {size}. "
         f"Attention, activation and norms: {'; '.join(functions)}.{labels}"
     )
     return "Model", f"{text} {more}"
@@ -173,20 +177,22 @@ def headroom_section(headroom: Headroom, bounds: Mapping[str, float], architectu
             f" Norms have constants for roots, and rows limits: {headroom.without_answer} of these {headroom.count:,} "
             "sequences have a row beyond its own, get no answer, and are not counted here."
         )
+    noun, beside = "text", ", on the same strung together up to the longest length, and on random word pieces"
+    if not architecture.padded:
+        noun, beside = "image", ", and on random pixels"
     text = (
         f"{headroom.bits:.1f} bits between the largest value seen and the edge of the ring: {RING_BITS} bits, "
         f"{FRACTION_BITS} of them fraction bits, twice that in a product, so that products must stay below "
-        f"2^{CAPACITY_BITS}; each fraction bit more takes two. Seen, up to {headroom.length} word pieces: on "
-        "rows kept out of the training, on the same strung together up to the longest "
-        "length, and on random word pieces. Beside it what no text can exceed, hostile ones included, as the weights "
-        "prove while the stages before stay in range; a dash where that lies beyond the ring, and what was seen is all "
-        f"there is.{warning}\n\n"
+        f"2^{CAPACITY_BITS}; each fraction bit more takes two. Seen, up to a length of {headroom.length}: on rows kept "
+        f"out of the training{beside}. Beside it what no {noun} can exceed, hostile ones included, "
+        "as the weights prove while the stages before stay in range; a dash where that lies beyond the ring, "
+        f"and what was seen is all there is.{warning}\n\n"
     )
     rows = [
         [f"`{name}`", f"{value:,.1f}", f"{bounds[name]:,.0f}" if within_the_ring(bounds[name]) else "-"]
         for name, value in headroom.largest.items()
     ]
-    return "Headroom", text + table(["stage", "largest magnitude", "no text exceeds"], rows)
+    return "Headroom", text + table(["stage", "largest magnitude", f"no {noun} exceeds"], rows)
 
 
 def training_section(phases: Mapping[str, Trained]) -> Section:
@@ -226,7 +232,7 @@ def training_device() -> str:
 
 def versions_section() -> Section:
     """What it ran on."""
-    packages = ("freediv", "jax", "optax", "numpy", "tokenizers")
+    packages = ("freediv", "jax", "optax", "numpy", "tokenizers", "pillow")
     rows = [[name, version(name)] for name in packages]
     return "Versions", table(["package", "version"], [["Python", platform.python_version()], *rows])
 

@@ -10,9 +10,10 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from ...errors import UserError
-from ...model import Model, Text, encode, read_tokenizer
+from ...model import Given, Model, Reader, Text, read_reader
 from ...model.answers import Answer, answer_of
 from ...model.pieces.tokenizer import reading
+from ...model.reading.texts import TextReader, texts_of
 from ..texts.examples import Examples
 from ..texts.pairing import as_read
 from ..texts.targets import as_wanted
@@ -75,10 +76,10 @@ def compare(student: Model, teacher: Model, examples: Examples) -> Comparison:
     answer = require_alike(student, teacher, f"--against {teacher.directory}")
     student, teacher = (as_read(model, examples.texts, examples.source) for model in (student, teacher))
     assert student.directory is not None
-    tokenizer, architecture = read_tokenizer(student.directory), student.architecture
+    reader, architecture = read_reader(student.directory), student.architecture
     limit = architecture.positions
-    own = encode(tokenizer, examples.texts, limit, architecture.vocabulary)
-    same = read_as_far(teacher, tokenizer, examples.texts, limit)
+    own = reader.sequences(examples.texts, architecture)
+    same = read_as_far(teacher, reader, examples.texts, limit)
     if answer.each_piece:
         require_same_pieces(own, same, f"--against {teacher.directory}")
     lengths = [len(sequence) for sequence in own]
@@ -87,7 +88,7 @@ def compare(student: Model, teacher: Model, examples: Examples) -> Comparison:
     evaluations: list[Evaluation | None] = [None, None]
     only: list[int | None] = [None, None]
     if examples.labels is not None:
-        labels = as_wanted(answer.target, tokenizer, examples.texts, examples.labels, limit)
+        labels = as_wanted(answer.target, reader, examples.texts, examples.labels, limit)
         evaluations = [evaluate_answers(architecture, each, labels, lengths) for each in (found, expected)]
         if evaluations[0] is not None and evaluations[0].overall.correct is not None:
             right = [answer.right(each, labels) for each in (found, expected)]
@@ -136,12 +137,15 @@ def require_same_pieces(own: Sequence[np.ndarray], others: Sequence[np.ndarray],
             raise UserError(f"{where}: it cuts text {number} into {len(other)} word pieces, the other into {len(one)}")
 
 
-def read_as_far(teacher: Model, tokenizer: Tokenizer, texts: Sequence[Text], length: int) -> list[np.ndarray]:
-    """The teacher's word pieces of the texts, which end where a student's tokenizer has `length` pieces of them."""
+def read_as_far(teacher: Model, reader: Reader, texts: Sequence[Given], length: int) -> list[np.ndarray]:
+    """The teacher's word pieces of the texts, which end where a student's reader has `length` pieces of them; images do
+    not.
+    """
     assert teacher.directory is not None
-    cut = cut_texts(tokenizer, texts, length)
-    architecture = teacher.architecture
-    return encode(read_tokenizer(teacher.directory), cut, architecture.positions, architecture.vocabulary)
+    cut: Sequence[Given] = texts
+    if isinstance(reader, TextReader):
+        cut = cut_texts(reader.tokenizer, texts_of(texts), length)
+    return read_reader(teacher.directory).sequences(cut, teacher.architecture)
 
 
 def cut_texts(tokenizer: Tokenizer, texts: Sequence[Text], length: int) -> list[Text]:

@@ -80,7 +80,7 @@ def measure_headroom(model: Model, sequences: Sequence[np.ndarray], task: str = 
     with Meter(task, len(plan)) as meter:
         for index in range(len(plan)):
             batch = plan.batch(index, sequences, None, architecture.pad_token)
-            inputs = prepare_inputs(architecture, batch.token_ids, batch.mask, table=model.public_table)
+            inputs = prepare_inputs(architecture, batch.read, batch.mask, table=model.public_table)
             values, within = _largest(architecture, parameters, inputs | {"mask": batch.mask})
             found = {name: max(found[name], float(value)) for name, value in values.items()}
             without_answer += int(np.sum(~np.asarray(within)[batch.weight > 0]))

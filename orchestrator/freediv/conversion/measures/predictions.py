@@ -13,12 +13,11 @@ from ...model import (
     Architecture,
     Model,
     Parameters,
-    encode,
     fold,
     forward,
     hidden_states,
     prepare_inputs,
-    read_tokenizer,
+    read_reader,
 )
 from ...model import answer as answer_within
 from ...model.answers import answer_of, marked
@@ -62,9 +61,9 @@ def logits_of(model: Model, sequences: Sequence[np.ndarray], task: str = "evalua
     limited = architecture.row_limits
     parameters = fold(architecture, model.parameters) if limited else jax.device_put(model.parameters)
     for rows, batch in _batches(architecture, sequences, task):
-        inputs = {"token_ids": batch.token_ids, "mask": batch.mask}
+        inputs = batch.inputs
         if limited:
-            inputs = prepare_inputs(architecture, batch.token_ids, batch.mask, table=model.public_table)
+            inputs = prepare_inputs(architecture, batch.read, batch.mask, table=model.public_table)
         found = np.asarray(_forward(architecture, parameters, inputs))
         for row, own in zip(rows, found, strict=False):
             part = slice(lengths[row]) if answer.each_piece else slice(None)
@@ -77,7 +76,7 @@ def rows_of(model: Model, sequences: Sequence[np.ndarray], task: str = "evaluate
     found: dict[int, np.ndarray] = {}
     parameters = jax.device_put(model.parameters)
     for rows, batch in _batches(model.architecture, sequences, task):
-        inputs = {"token_ids": batch.token_ids, "mask": batch.mask}
+        inputs = batch.inputs
         for row, own in zip(rows, np.asarray(_encode(model.architecture, parameters, inputs)), strict=False):
             found[row] = own[: len(sequences[row])]
     return [found[row] for row in range(len(sequences))]
@@ -112,26 +111,24 @@ def evaluate(model: Model, examples: Examples, task: str = "evaluate") -> Evalua
     """
     model = as_read(model, examples.texts, examples.source)
     if model.directory is None or examples.labels is None:
-        raise ValueError("needs a model with a tokenizer, and labels")
-    architecture, tokenizer = model.architecture, read_tokenizer(model.directory)
+        raise ValueError("needs a model that was read from a directory, and labels")
+    architecture, reader = model.architecture, read_reader(model.directory)
     if len(examples.label_names) != architecture.labels:
         raise UserError(f"{examples.source}: {len(examples.label_names)} labels, the model knows {architecture.labels}")
     longest, target = architecture.positions, answer_of(architecture).target
-    sequences = encode(tokenizer, examples.texts, longest, architecture.vocabulary)
+    sequences = reader.sequences(examples.texts, architecture)
     found, lengths = answers_of(model, sequences, task), [len(sequence) for sequence in sequences]
-    wanted = as_wanted(target, tokenizer, examples.texts, examples.labels, longest)
+    wanted = as_wanted(target, reader, examples.texts, examples.labels, longest)
     return evaluate_answers(architecture, found, wanted, lengths)
 
 
 def evaluate_beside(model: Model, other: Model, examples: Examples, task: str = "evaluate") -> Evaluation:
-    """How good the answers of a model are where another's are right; each reads the texts with its own tokenizer."""
+    """How good the answers of a model are where another's are right; each reads them in its own way."""
     found = []
     for one in (model, other):
         assert one.directory is not None
         architecture = one.architecture
-        sequences = encode(
-            read_tokenizer(one.directory), examples.texts, architecture.positions, architecture.vocabulary
-        )
+        sequences = read_reader(one.directory).sequences(examples.texts, architecture)
         found.append((answers_of(one, sequences, task), [len(sequence) for sequence in sequences]))
     (own, lengths), (wanted, _) = found
     return evaluate_answers(model.architecture, own, wanted, lengths)

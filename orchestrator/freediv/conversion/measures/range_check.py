@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ...model import Model, Text, encode, read_tokenizer
+from ...model import Given, Model, read_reader
 from .bounds import stage_bounds, within_the_ring
 from .comparison import read_as_far, require_alike, require_same_pieces
 from .evaluation import Estimate, estimate
@@ -42,7 +42,7 @@ class RangeCheck:
 
 
 def check_ranges(
-    model: Model, texts: Sequence[Text], lengths: Sequence[int], teacher: Model | None = None
+    model: Model, texts: Sequence[Given], lengths: Sequence[int], teacher: Model | None = None
 ) -> list[RangeCheck]:
     """Run a folded model over texts, cut at each of `lengths` word pieces, and compare its labels with a teacher's.
 
@@ -54,17 +54,17 @@ def check_ranges(
 
 
 def _check_range(
-    model: Model, texts: Sequence[Text], length: int, bounds: Mapping[str, float], teacher: Model | None
+    model: Model, texts: Sequence[Given], length: int, bounds: Mapping[str, float], teacher: Model | None
 ) -> RangeCheck:
     assert model.directory is not None
-    tokenizer = read_tokenizer(model.directory)
+    reader = read_reader(model.directory)
     length = min(length, model.architecture.buckets[-1])  # parties serve no longer ones
-    sequences = encode(tokenizer, texts, length, model.architecture.vocabulary)
+    sequences = reader.sequences(texts, model.architecture, length)
     headroom = measure_headroom(model, sequences, f"{length} pieces: range")
     if teacher is None:
         return RangeCheck(length, len(texts), headroom, bounds, None)
     answer = require_alike(model, teacher, f"--against {teacher.directory}")
-    same = read_as_far(teacher, tokenizer, texts, length)
+    same = read_as_far(teacher, reader, texts, length)
     if answer.each_piece:
         require_same_pieces(sequences, same, f"--against {teacher.directory}")
     wanted = answers_of(teacher, same, f"{length} pieces: teacher")

@@ -37,7 +37,7 @@ def calibrate(student: Student, teacher: Model, sequences: Sequence[np.ndarray],
     with Meter("calibrate", len(plan)) as meter:
         for index in range(len(plan)):
             batch = plan.batch(index, sequences, None, architecture.pad_token)
-            inputs = {"token_ids": student.kept[batch.token_ids], "mask": batch.mask}
+            inputs = student.as_teachers(batch.inputs)
             found = run(student.model.parameters, teacher.parameters, inputs, batch.weight)
             found = jax.tree.map(lambda value: np.asarray(value, np.float64), found)
             total = found if total is None else jax.tree.map(np.add, total, found)
@@ -80,7 +80,7 @@ def calibrate_norms(student: Model, exact: Architecture, sequences: Sequence[np.
     total: Any = None
     for index in range(len(plan)):
         batch = plan.batch(index, sequences, None, exact.pad_token)
-        found = logarithms(student.parameters, {"token_ids": batch.token_ids, "mask": batch.mask}, batch.weight)
+        found = logarithms(student.parameters, batch.inputs, batch.weight)
         total = found if total is None else jax.tree.map(jnp.add, total, found)
     parameters = {stage: dict(own) for stage, own in student.parameters.items()}
     for name in names:
@@ -110,7 +110,8 @@ def _statistics(
             continue
         values["hidden"] = hidden[stage.layer]
         stage.apply(parameters[stage.name], *(values[name] for name in stage.inputs), observe=observe)
-        row_sums = jnp.einsum("bhqk,bk->bhq", seen["weights"], values[stage.inputs[1]])
+        shared = values[stage.inputs[1] if len(stage.inputs) > 1 else "mask_over_length"]
+        row_sums = jnp.einsum("bhqk,bk->bhq", seen["weights"], shared)
         found[f"{stage.layer}.rows"] = mask.sum()
         found[f"{stage.layer}.sums"] = jnp.einsum("bhq,bq->h", row_sums, mask)
         found[f"{stage.layer}.logs"] = jnp.einsum("bhq,bq->h", jnp.log(row_sums + 1e-30), mask)

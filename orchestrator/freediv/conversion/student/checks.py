@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tokenizers import Tokenizer
 
-from ...model import Architecture, Model, encode
+from ...model import Architecture, Model, Reader
 from ...model.answers import answer_of
 from ..measures.evaluation import LENGTH_BUCKETS, Estimate, Evaluation, by_length, evaluate_answers
 from ..measures.predictions import answers_of
@@ -37,7 +36,9 @@ class Texts:
         return evaluate_answers(architecture, found, self.wanted, [len(sequence) for sequence in self.teachers])
 
     def with_long(self, teacher: Model, student: Model, longest: int, seed: int) -> Texts:
-        """These texts, and long ones made of them; without labels."""
+        """These texts, and long ones made of them; without labels. Images stay alone."""
+        if not student.architecture.padded:
+            return Texts(self.own, self.teachers, None)
         lengths = [len(sequence) for sequence in self.own]
         groups = string_together(lengths, LONG_CHECKS * longest, longest, np.random.default_rng(seed))[:LONG_CHECKS]
 
@@ -82,23 +83,23 @@ class Checks:
 
 
 def make_checks(
-    teacher: Model, tokenizer: Tokenizer, student: Student, data: Mapping[str, Examples], longest: int, seed: int
+    teacher: Model, reader: Reader, student: Student, data: Mapping[str, Examples], longest: int, seed: int
 ) -> Checks:
     """Checks on data sets, of which "held out" is one; the student's texts are cut at the `longest`.
 
-    The teacher reads with `tokenizer`, all that it has positions for.
+    The teacher reads with `reader`, all that it has positions for.
     """
     architecture = teacher.architecture
-    limit, rows, own_rows = architecture.positions, architecture.vocabulary, student.model.architecture.vocabulary
+    limit = architecture.positions
     texts: dict[str, Texts] = {}
     teachers: dict[str, Evaluation | None] = {}
     for name, one in data.items():
-        own = encode(student.tokenizer, one.texts, longest, own_rows)
-        read = encode(tokenizer, one.texts, limit, rows)
+        own = student.reader.sequences(one.texts, student.model.architecture, longest)
+        read = reader.sequences(one.texts, architecture)
         answers, target = answers_of(teacher, read, f"{name} rows: teacher"), answer_of(architecture).target
         wanted = answers if target == "nothing" else None
         if one.labels is not None:
-            wanted = as_wanted(target, tokenizer, one.texts, one.labels, limit)
+            wanted = as_wanted(target, reader, one.texts, one.labels, limit)
         texts[name] = Texts(own, read, wanted)
         teachers[name] = None if target == "nothing" else texts[name].evaluate(architecture, answers)
     compared = texts["held out"].with_long(teacher, student.model, longest, seed)
@@ -107,9 +108,17 @@ def make_checks(
 
 
 def random_sequences(model: Model, longest: int, seed: int) -> list[np.ndarray]:
-    """Random word pieces of every bucket's length up to the `longest`: text as far from any training data as can be."""
+    """Random word pieces of every bucket's length up to the `longest`: text as far from any training data as can be; or
+    images of random pixels, of which half are black or white.
+    """
     architecture = model.architecture
     rng = np.random.default_rng(seed)
+    if (patches := architecture.patches) is not None:
+        shape, most = (patches.channels, patches.height, patches.width), patches.largest_pixel
+        return [
+            patches.cut(rng.uniform(-most, most, shape) if number % 2 else rng.choice([-most, most], shape))
+            for number in range(LONG_CHECKS)
+        ]
     lengths = [bucket for bucket in architecture.buckets if bucket <= max(128, longest)] or [architecture.positions]
     return [
         rng.integers(architecture.vocabulary, size=lengths[number % len(lengths)]).astype(np.int32)

@@ -172,6 +172,22 @@ class Recipe(Strict):
         }
         return self.model_copy(update=changes)
 
+    def without_pieces(self) -> Recipe:
+        """The recipe for images: nothing of it that is of word pieces, such as how many, and noise."""
+
+        def stage(own: _Stage) -> _Stage:
+            return own.model_copy(update={"noise": 0.0})
+
+        changes: dict[str, object] = {
+            "positions": None,
+            "data": self.data.model_copy(update={"long_share": 0.0}),
+            "progressive": None if self.progressive is None else stage(self.progressive),
+            "hidden": stage(self.hidden),
+            "norms": stage(self.norms),
+            "logits": stage(self.logits),
+        }
+        return self.model_copy(update=changes)
+
     def bounded(self, teacher: Architecture) -> bool:
         """Whether every norm of the student bounds what follows it, or limits tell where one does not."""
         changes = {

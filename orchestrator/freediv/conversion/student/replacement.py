@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from ...errors import UserError
-from ...model import Model, convert_functions
+from ...model import Model, Reader, convert_functions
 from ...model.answers import answer_of
+from ...model.reading.texts import TextReader
 from ..texts.vocabulary import cut_vocabulary
 from .recipe import EmbeddingRecipe, Recipe
 
 
 @dataclass(frozen=True)
 class Student:
-    """A student, its tokenizer, and `kept` [student's vocabulary]: the teacher's id of each of its word pieces."""
+    """A student, what reads for it, and `kept` [student's vocabulary]: the teacher's id of each of its word pieces, or
+    None where both read images.
+    """
 
     model: Model
-    tokenizer: Tokenizer
-    kept: np.ndarray
+    reader: Reader
+    kept: np.ndarray | None
+
+    def as_teachers(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The student's inputs as the teacher reads them."""
+        return dict(inputs) if self.kept is None else {**inputs, "token_ids": self.kept[inputs["token_ids"]]}
 
 
 def make_student(
     teacher: Model,
-    tokenizer: Tokenizer,
+    reader: Reader,
     sequences: list[np.ndarray],
     recipe: Recipe,
     published: np.ndarray | None = None,
@@ -33,7 +40,8 @@ def make_student(
     """Replace functions, and cut the embedding or put the `published` table [vocabulary, width] in its place.
 
     `sequences` are the training texts in the teacher's word pieces. What is cut depends on them and a published table
-    does not, which is why it stays whole: whoever reads the student's tokenizer learns nothing of the texts.
+    does not, which is why it stays whole: whoever reads the student's tokenizer learns nothing of the texts. Of images
+    there is no such table, and the embedding is the teacher's.
 
     Raises:
         UserError: the recipe asks for more than the teacher has.
@@ -52,23 +60,14 @@ def make_student(
             f"recipe {recipe.name}, embedding.vocabulary: the teacher labels word pieces, and a smaller vocabulary has "
             "others; leave it out, or give the --published table"
         )
-    cut = cut_vocabulary(tokenizer, sequences, smaller.vocabulary or architecture.vocabulary, architecture.vocabulary)
+    words: dict[str, object] = {}
+    kept: np.ndarray | None = None
     embedding = dict(teacher.parameters["embedding"])
-    embedding["word"] = (embedding["word"] if published is None else published)[cut.kept]
-    if "position" in embedding:
-        embedding["position"] = embedding["position"][:positions]
-    rank = smaller.rank or architecture.embedding_size
-    if rank < architecture.embedding_size:
-        counts = np.bincount(np.concatenate(sequences), minlength=architecture.vocabulary)[cut.kept]
-        embedding["word"], projection = factorise(embedding["word"], rank, np.sqrt(counts + 1.0))
-        embedding["projection"] = projection @ embedding["projection"] if "projection" in embedding else projection
-    elif rank > architecture.embedding_size:
-        width = architecture.embedding_size
-        raise UserError(f"recipe {recipe.name}, embedding.rank: {rank}, but the teacher's table is {width} wide")
-
-    def new_id(old: int) -> int:
-        return int(np.searchsorted(cut.kept, old))
-
+    if isinstance(reader, TextReader):
+        table = _Table(teacher, reader, sequences, smaller, recipe.name, published)
+        embedding, words, kept, reader = table.embedding, table.fields, table.kept, TextReader(table.tokenizer)
+        if "position" in embedding:
+            embedding["position"] = embedding["position"][:positions]
     classifier = dict(teacher.parameters["classifier"])
     if recipe.pooler != "none" and "pooler.weight" not in classifier:
         raise UserError(f"recipe {recipe.name}, pooler: the teacher has none; set it to none")
@@ -76,18 +75,53 @@ def make_student(
         raise UserError(f"recipe {recipe.name}, pooler: {recipe.pooler!r}; with this teacher, {' or '.join(usable)}")
     model = convert_functions(
         replace(teacher, parameters={**teacher.parameters, "embedding": embedding, "classifier": classifier}),
-        vocabulary=len(cut.kept),
-        embedding_size=rank,
+        **words,
         positions=positions,
-        pad_token=new_id(architecture.pad_token),
-        separator_token=None if architecture.separator_token is None else new_id(architecture.separator_token),
-        embedding="secret" if published is None else "public",
         embedding_norm=recipe.embedding_norm_of(architecture),
         pooler=recipe.pooler,
         pooler_norm=architecture.pooler_norm if recipe.pooler == architecture.pooler else "none",
         functions=recipe.functions_of(architecture),
     )
-    return Student(model, cut.tokenizer, cut.kept)
+    return Student(model, reader, kept)
+
+
+class _Table:
+    """A student's word table, and what depends on it: its tokenizer, and fields of `Architecture`."""
+
+    def __init__(
+        self,
+        teacher: Model,
+        reader: TextReader,
+        sequences: list[np.ndarray],
+        smaller: EmbeddingRecipe,
+        recipe: str,
+        published: np.ndarray | None,
+    ) -> None:
+        a = teacher.architecture
+        cut = cut_vocabulary(reader.tokenizer, sequences, smaller.vocabulary or a.vocabulary, a.vocabulary)
+        self.tokenizer, self.kept = cut.tokenizer, cut.kept
+        self.embedding = dict(teacher.parameters["embedding"])
+        own = self.embedding["word"] = (self.embedding["word"] if published is None else published)[cut.kept]
+        rank = smaller.rank or a.embedding_size
+        if rank < a.embedding_size:
+            counts = np.bincount(np.concatenate(sequences), minlength=a.vocabulary)[cut.kept]
+            self.embedding["word"], projection = factorise(own, rank, np.sqrt(counts + 1.0))
+            before = self.embedding.get("projection")
+            self.embedding["projection"] = projection if before is None else projection @ before
+        elif rank > a.embedding_size:
+            raise UserError(
+                f"recipe {recipe}, embedding.rank: {rank}, but the teacher's table is {a.embedding_size} wide"
+            )
+        self.fields: dict[str, object] = {
+            "vocabulary": len(cut.kept),
+            "embedding_size": rank,
+            "pad_token": self._new_id(a.pad_token),
+            "separator_token": None if a.separator_token is None else self._new_id(a.separator_token),
+            "embedding": "secret" if published is None else "public",
+        }
+
+    def _new_id(self, old: int) -> int:
+        return int(np.searchsorted(self.kept, old))
 
 
 def factorise(table: np.ndarray, rank: int, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

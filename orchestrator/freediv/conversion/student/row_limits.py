@@ -73,8 +73,7 @@ def _usual_rows(model: Model, sequences: Sequence[np.ndarray]) -> np.ndarray:
     with Meter("limits", len(plan)) as meter:
         for index in range(len(plan)):
             batch = plan.batch(index, sequences, None, architecture.pad_token)
-            inputs = {"token_ids": batch.token_ids, "mask": batch.mask}
-            largest.append(np.asarray(_largest_rows(architecture, model.parameters, inputs))[batch.weight > 0])
+            largest.append(np.asarray(_largest_rows(architecture, model.parameters, batch.inputs))[batch.weight > 0])
             meter.update(index + 1)
     found = np.nan_to_num(np.concatenate(largest), nan=np.inf)
     return np.exp(np.quantile(found, USUAL, axis=0, method="lower"))

@@ -39,6 +39,8 @@ def measure_table_cut(
 
     The student's texts may end earlier, and are compared as far as they go.
     """
+    if student.kept is None:
+        return TableCut(0.0, 0.0)
     otherwise = [not np.array_equal(student.kept[a[:-1]], b[: len(a) - 1]) for a, b in zip(own, teachers, strict=True)]
     found, wanted = _rows(student.model), _rows(teacher)[student.kept]
     uses = np.bincount(np.concatenate(list(own)), minlength=len(found))

@@ -14,12 +14,12 @@ DEFAULT_SHAPES = 4
 class Batch:
     """Sequences padded to one length.
 
-    `token_ids` [batch, length] int32, `mask` [batch, length] float32, `targets` [batch, ...] (labels, or a teacher's
-    logits; zeros where there are none), `weight` [batch] float32: 0 in rows that only fill the batch up to its shape
-    (copies of the first row), 1 elsewhere.
+    `read` [batch, length] int32, ids of word pieces, or [batch, length, row_size] float32, rows of images; `mask`
+    [batch, length] float32, `targets` [batch, ...] (labels, or a teacher's logits; zeros where there are none),
+    `weight` [batch] float32: 0 in rows that only fill the batch up to its shape (copies of the first row), 1 elsewhere.
     """
 
-    token_ids: np.ndarray
+    read: np.ndarray
     mask: np.ndarray
     targets: np.ndarray
     weight: np.ndarray
@@ -27,7 +27,12 @@ class Batch:
     @property
     def length(self) -> int:
         """What its sequences are padded to."""
-        return int(self.token_ids.shape[1])
+        return int(self.read.shape[1])
+
+    @property
+    def inputs(self) -> dict[str, np.ndarray]:
+        """As a model takes them, by name."""
+        return {"token_ids" if self.read.ndim == 2 else "rows": self.read, "mask": self.mask}
 
     @property
     def tokens(self) -> int:
@@ -50,14 +55,16 @@ class BatchPlan:
         length, rows = self.batches[index]
         size = rows_in_batch(length, self.tokens_per_batch)
         filled = np.concatenate([rows, np.repeat(rows[:1], size - len(rows))])
-        token_ids = np.full((size, length), pad_token, np.int32)
+        first = sequences[rows[0]]
+        images = first.ndim == 2
+        read = np.full((size, length, *first.shape[1:]), 0 if images else pad_token, np.float32 if images else np.int32)
         mask = np.zeros((size, length), np.float32)
         for position, row in enumerate(filled):
             sequence = sequences[row]
-            token_ids[position, : len(sequence)] = sequence
+            read[position, : len(sequence)] = sequence
             mask[position, : len(sequence)] = 1
         chosen = np.zeros(size, np.int32) if targets is None else targets[filled]
-        return Batch(token_ids, mask, chosen, (np.arange(size) < len(rows)).astype(np.float32))
+        return Batch(read, mask, chosen, (np.arange(size) < len(rows)).astype(np.float32))
 
 
 def rows_in_batch(length: int, tokens_per_batch: int) -> int:
@@ -141,6 +148,8 @@ def join_sequences(sequences: Sequence[np.ndarray], separator: int | None = None
 
     With the separator of pairs: all their first texts, what parts them, and all their second texts.
     """
+    if len(sequences) == 1:
+        return sequences[0]
     first, last = sequences[0][:1], sequences[-1][-1:]
     inner = [sequence[1:-1] for sequence in sequences]
     if separator is None:

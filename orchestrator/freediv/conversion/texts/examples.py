@@ -1,4 +1,4 @@
-"""Labelled texts, single or in pairs, from TSV, CSV or JSONL files with named columns."""
+"""Labelled texts, single or in pairs, from TSV, CSV or JSONL files with named columns; and labelled images."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from ...errors import UserError
-from ...model import Text
+from ...model import Given, Text
 from ...model.answers import Target
+from ...model.reading.given import is_pair
 from ..run_directory import file_digest
+from .images import by_class, digest_of, named
 from .labels import require_names
 from .rows import Row, read_lines, read_rows
 from .targets import Cell, Naming, as_list, read_targets
@@ -21,14 +23,14 @@ from .targets import Cell, Naming, as_list, read_targets
 
 @dataclass(frozen=True)
 class Examples:
-    """Texts (all single, or all pairs) with what is said of them.
+    """Texts (all single, or all pairs), or images, with what is said of them.
 
     `labels` [count, ...] are as `read_targets` has them, such as indices into `label_names`, or None where the file has
     no label column. `digest` is the SHA-256
     of the file, which a resumed run compares and a model card shows.
     """
 
-    texts: tuple[Text, ...]
+    texts: tuple[Given, ...]
     labels: np.ndarray | None
     label_names: tuple[str, ...]
     source: Path
@@ -40,13 +42,14 @@ class Examples:
     @property
     def pairs(self) -> bool:
         """Whether every text is two."""
-        return any(not isinstance(text, str) for text in self.texts[:1])
+        return any(map(is_pair, self.texts[:1]))
 
     @property
     def content(self) -> str:
         """A SHA-256 of what was read, which other columns or names of the same file change."""
         labels = None if self.labels is None else self.labels.tolist()
-        return hashlib.sha256(json.dumps([self.texts, labels, self.label_names]).encode()).hexdigest()
+        read = [file_digest(one) if isinstance(one, Path) else one for one in self.texts]
+        return hashlib.sha256(json.dumps([read, labels, self.label_names]).encode()).hexdigest()
 
     def take(self, rows: np.ndarray) -> Examples:
         """The examples at these row numbers, in their order."""
@@ -63,8 +66,10 @@ def read_examples(
     numbered: bool = True,
     labelled: bool | None = True,
     target: Target = "class",
+    image_column: str | None = None,
 ) -> Examples:
-    """Read a `.tsv`, `.csv` (both with a header) or `.jsonl` file; `read_rows` says how.
+    """Read a `.tsv`, `.csv` (both with a header) or `.jsonl` file; `read_rows` says how. With an `image_column`, that
+    names files, from where the table stands. A folder holds images, in folders that are named for their classes.
 
     Labels are names out of `label_names` or, where `numbered` and no name is a number, integers counting from 0;
     without `label_names` they are the distinct labels of the file, as `distinct_labels` orders them. A `target` of
@@ -76,11 +81,9 @@ def read_examples(
             the line.
     """
     path = Path(path)
-    if not 1 <= len(text_columns) <= 2:
-        raise UserError(f"--text-column: {len(text_columns)} columns; name one, or the two of a pair")
-    if len({*text_columns}) < len(text_columns) or (labelled is not False and label_column in text_columns):
-        both = ", ".join([*text_columns, *([] if labelled is False else [label_column])])
-        raise UserError(f"--text-column, --label-column: {both}: one column is named twice; name different ones")
+    if path.is_dir():
+        return _by_class(path, label_names, numbered=numbered, target=target)
+    _require_columns(text_columns, None if labelled is False else label_column)
     names = None if label_names is None else require_names(label_names)
     words = target == "classes of words"
     if words and len(text_columns) > 1:
@@ -88,18 +91,20 @@ def read_examples(
     if target == "nothing":
         labelled = False
     optional = labelled is None
-    texts: list[Text] = []
+    texts: list[Given] = []
     cells: list[Cell] = []
     for line, row in read_rows(path):
         where = f"{path}, line {line}"
-        read = [_words(row, column, where) if words else _text(row, column, where) for column in text_columns]
-        texts.append(read[0] if len(read) == 1 else (read[0], read[1]))
+        if image_column is not None:
+            texts.append(named(row, image_column, path, line))
+        else:
+            texts.append(_given(row, text_columns, where, words=words))
         if optional and len(texts) == 1:
             labelled = label_column in row
         if labelled:
             cells.append((where, _cell(row, label_column, where)))
-            if words and len(as_list(cells[-1][1], where, label_column)) != len(read[0].split()):
-                raise UserError(f"{where}: has {len(read[0].split())} words, and another number of labels")
+            if words:
+                _require_as_many(texts[-1], cells[-1], label_column)
         elif optional and label_column in row:
             raise UserError(f"{where}: a label, which the rows before have not; give one to all, or to none")
     if not texts:
@@ -111,6 +116,19 @@ def read_examples(
     return Examples(tuple(texts), labels, classes, path, digest)
 
 
+def _by_class(path: Path, label_names: Sequence[str] | None, *, numbered: bool, target: Target) -> Examples:
+    if target not in ("class", "nothing"):
+        raise UserError(f"{path}: folders name one class of each image, and the model answers more; give a table")
+    names = None if label_names is None else require_names(label_names)
+    found = list(by_class(path))
+    images, digest = tuple(image for _, image, _ in found), digest_of(path)
+    if target == "nothing":
+        return Examples(images, None, names or (), path, digest)
+    cells: list[Cell] = [(where, label) for where, _, label in found]
+    labels, classes = read_targets(target, cells, Naming(names, numbered, path, "folder"))
+    return Examples(images, labels, classes, path, digest)
+
+
 def read_texts(path: Path, columns: Sequence[str] = ("sentence",)) -> list[Text]:
     """The texts of a `.txt` file, one a line, without the space around them and without blank lines; or those in a
     column, or in two, of what `read_rows` reads.
@@ -120,7 +138,9 @@ def read_texts(path: Path, columns: Sequence[str] = ("sentence",)) -> list[Text]
     """
     path = Path(path)
     if path.suffix.lower() != ".txt":
-        return list(read_examples(path, text_columns=columns, labelled=False).texts)
+        return [
+            one for one in read_examples(path, text_columns=columns, labelled=False).texts if not isinstance(one, Path)
+        ]
     texts: list[Text] = [line.strip() for _, line in read_lines(path) if line.strip()]
     if not texts:
         raise UserError(f"{path} is empty; give a file with a sentence a line")
@@ -132,6 +152,28 @@ def split_off(examples: Examples, fraction: float, seed: int) -> tuple[Examples,
     order = np.random.default_rng(seed).permutation(len(examples))
     count = round(fraction * len(examples))
     return examples.take(np.sort(order[count:])), examples.take(np.sort(order[:count]))
+
+
+def _require_columns(text_columns: Sequence[str], label_column: str | None) -> None:
+    if not 1 <= len(text_columns) <= 2:
+        raise UserError(f"--text-column: {len(text_columns)} columns; name one, or the two of a pair")
+    named = [*text_columns, *([] if label_column is None else [label_column])]
+    if len({*named}) < len(named):
+        both = ", ".join(named)
+        raise UserError(f"--text-column, --label-column: {both}: one column is named twice; name different ones")
+
+
+def _given(row: Row, columns: Sequence[str], where: str, *, words: bool) -> Text:
+    read = [_words(row, column, where) if words else _text(row, column, where) for column in columns]
+    return read[0] if len(read) == 1 else (read[0], read[1])
+
+
+def _require_as_many(text: Given, cell: Cell, column: str) -> None:
+    """Refuse labels of words that are not as many as these."""
+    where, labels = cell
+    count = len(str(text).split())
+    if len(as_list(labels, where, column)) != count:
+        raise UserError(f"{where}: has {count} words, and another number of labels")
 
 
 def _cell(row: Row, column: str, where: str) -> object:

@@ -9,7 +9,8 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from ...errors import UserError
-from ...model import Model, Text, read_tokenizer
+from ...model import Given, Model, read_tokenizer
+from ...model.reading.given import is_pair, misfit
 
 
 def separator_of(tokenizer: Tokenizer) -> int:
@@ -26,14 +27,18 @@ def separator_of(tokenizer: Tokenizer) -> int:
     return int(encoding.ids[after])
 
 
-def as_read(model: Model, texts: Sequence[Text], source: Path) -> Model:
+def as_read(model: Model, texts: Sequence[Given], source: Path) -> Model:
     """The model, reading what the texts of a file are; a plain Hugging Face directory leaves it to them.
 
     Raises:
-        UserError: the model reads pairs and they are single texts, or the other way round.
+        UserError: the model reads pairs and they are single texts, or images and they are texts, or the other way
+            round.
     """
     architecture = model.architecture
-    pairs = any(not isinstance(text, str) for text in texts)
+    for number, one in enumerate(texts, start=1):
+        if (why := misfit(one, images=architecture.patches is not None)) is not None:
+            raise UserError(f"{source}: number {number} {''.join(why)}")
+    pairs = any(map(is_pair, texts))
     if pairs == architecture.pairs:
         return model
     if not model.plain or model.directory is None:

@@ -11,10 +11,11 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from ...errors import UserError
-from ...model import Text
+from ...model import Given, Reader, Text
 from ...model.answers import Target
 from ...model.answers.pieces import IGNORED
 from ...model.pieces.tokenizer import reading
+from ...model.reading.texts import TextReader, texts_of
 from .labels import distinct_labels, label_index, require_label, require_names
 
 Cell = tuple[str, object]
@@ -149,11 +150,12 @@ def as_list(cell: object, where: str, column: str) -> list[str]:
     return found
 
 
-def as_wanted(
-    target: Target, tokenizer: Tokenizer, texts: Sequence[Text], labels: np.ndarray, longest: int
-) -> np.ndarray:
+def as_wanted(target: Target, reader: Reader, texts: Sequence[Given], labels: np.ndarray, longest: int) -> np.ndarray:
     """What data says of texts, as answers to them have it; texts are cut at `longest` word pieces."""
-    return labels_of_pieces(tokenizer, texts, labels, longest) if target == "classes of words" else labels
+    if target != "classes of words":
+        return labels
+    assert isinstance(reader, TextReader)
+    return labels_of_pieces(reader.tokenizer, texts_of(texts), labels, longest)
 
 
 def labels_of_pieces(tokenizer: Tokenizer, texts: Sequence[Text], labels: np.ndarray, longest: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -51,8 +52,7 @@ def draw_epochs(
     """`count` epochs of single rows, and of long sequences made of them; without targets."""
     size = mixture.rows or len(sequences)
     order = np.random.default_rng(seed).permutation(len(sequences))
-    pieces = np.concatenate([sequence[1:-1] for sequence in sequences])
-    pieces = pieces[pieces != separator]
+    pieces = _inner(sequences, separator) if mixture.noise else np.zeros(0, np.int32)
     found: list[Rows] = []
     pad_to: np.ndarray | None = None
     for number in range(count):
@@ -73,6 +73,12 @@ def draw_epochs(
         plan = plan_batches(lengths, tokens_per_batch=mixture.tokens_per_batch, pad_to=pad_to, rng=rng)
         found.append(Rows(groups, Epoch(joined, None, plan)))
     return tuple(found)
+
+
+def _inner(sequences: Sequence[np.ndarray], separator: int | None) -> np.ndarray:
+    """All word pieces, as often as they are there, without the first and the last, and what parts two texts."""
+    pieces = np.concatenate([sequence[1:-1] for sequence in sequences])
+    return pieces[pieces != separator]
 
 
 def _with_noise(
@@ -103,12 +109,17 @@ def with_logits(
 ) -> tuple[Epoch, ...]:
     """The epochs with the teacher's logits as targets; a sequence that several epochs have is read once."""
     numbers: dict[bytes, int] = {}
-    sequences = [np.asarray(one, np.int32) for rows in epochs for one in read(rows)]
-    places = np.array([numbers.setdefault(one.tobytes(), len(numbers)) for one in sequences])
-    placed = np.split(places, np.cumsum([len(rows.groups) for rows in epochs])[:-1])
+    distinct: list[np.ndarray] = []
+    places: list[int] = []
+    for one in (np.ascontiguousarray(one) for rows in epochs for one in read(rows)):
+        place = numbers.setdefault(hashlib.sha256(one.tobytes()).digest(), len(distinct))
+        if place == len(distinct):
+            distinct.append(one)
+        places.append(place)
+    placed = np.split(np.array(places), np.cumsum([len(rows.groups) for rows in epochs])[:-1])
     known = run.load("teacher-logits", {"logits": np.zeros(0)})
     if known is None:
         with in_precision(precision):
-            known = {"logits": logits_of(teacher, [np.frombuffer(one, np.int32) for one in numbers], task)}, {}
+            known = {"logits": logits_of(teacher, distinct, task)}, {}
         run.save("teacher-logits", *known)
     return tuple(replace(rows.epoch, targets=known[0]["logits"][own]) for rows, own in zip(epochs, placed, strict=True))

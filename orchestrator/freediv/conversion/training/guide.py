@@ -10,7 +10,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from ...errors import UserError
-from ...model import Model, Text, encode, read_model, read_tokenizer
+from ...model import Given, Model, Text, read_model, read_reader, read_tokenizer
 from ...model.answers import answer_of
 from ..measures.comparison import require_alike
 from ..texts.batches import join_sequences
@@ -59,18 +59,16 @@ def read_guide(directory: Path, examples: Examples, learner: Model) -> Model:
             f"the data has {', '.join(examples.label_names)}"
         )
     answer = require_alike(learner, guide, f"--guide {directory}")
-    tokenizers = [read_tokenizer(model.directory).to_str() for model in (guide, learner) if model.directory is not None]
-    if answer.each_piece and len(set(tokenizers)) > 1:
+    readers = [read_reader(model.directory).content() for model in (guide, learner) if model.directory is not None]
+    if answer.each_piece and len(set(readers)) > 1:
         raise UserError(f"--guide {directory}: its tokenizer is another, and labels are of word pieces")
     return guide
 
 
-def make_guide(model: Model, texts: Sequence[Text]) -> Guide:
+def make_guide(model: Model, texts: Sequence[Given]) -> Guide:
     """A classifier that was read from a directory, as a guide to rows without noise."""
     assert model.directory is not None
-    architecture = model.architecture
-    tokenizer = read_tokenizer(model.directory)
-    return reads_rows(model, encode(tokenizer, texts, architecture.positions, architecture.vocabulary))
+    return reads_rows(model, read_reader(model.directory).sequences(texts, model.architecture))
 
 
 def make_guide_beside(model: Model, tokenizer: Tokenizer, sequences: Sequence[np.ndarray]) -> Guide:

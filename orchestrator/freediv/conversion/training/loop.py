@@ -270,8 +270,7 @@ def _checkpoint(phase: Phase) -> str:
 def batch_arrays(batch: Batch, progress: float) -> dict[str, Any]:
     """The arrays of a batch by name, as losses and the model take them."""
     return {
-        "token_ids": batch.token_ids,
-        "mask": batch.mask,
+        **batch.inputs,
         "targets": batch.targets,
         "weight": batch.weight,
         "progress": np.float32(progress),

@@ -13,13 +13,14 @@ from ...model.answers import answer_of
 from .loop import Loss
 
 Array = jax.Array
+_INPUTS = ("token_ids", "rows", "mask")
 
 
 def hidden_state_loss(student: Architecture, teacher: Architecture) -> Loss:
     """Mean squared error of the hidden states over real pieces, summed over the embedding's output and all layers."""
 
     def loss(parameters: Parameters, constants: Any, batch: Mapping[str, Array], key: Array) -> Array:
-        found, _ = hidden_states(student, parameters, _inputs(batch))
+        found, _ = hidden_states(student, parameters, inputs_of(batch))
         errors = [jnp.mean(jnp.square(f - w), axis=-1) for f, w in _beside(found, teacher, constants, batch)]
         return sum((_over_real(error, batch) for error in errors), jnp.zeros(()))
 
@@ -36,7 +37,7 @@ def rootless_loss(student: Architecture, teacher: Architecture, anneal: float, p
     def loss(parameters: Parameters, constants: Any, batch: Mapping[str, Array], key: Array) -> Array:
         seen: dict[str, Array] = {}
         annealed = _annealed(parameters, jnp.minimum(1.0, batch["progress"] / anneal))
-        found, _ = hidden_states(student, annealed, _inputs(batch), observe=seen.__setitem__)
+        found, _ = hidden_states(student, annealed, inputs_of(batch), observe=seen.__setitem__)
         errors = [jnp.mean(jnp.log1p(jnp.square(f - w)), axis=-1) for f, w in _beside(found, teacher, constants, batch)]
         total = sum((_over_real(error, batch) for error in errors), jnp.zeros(()))
         return total + penalty * _explosions(seen, batch)
@@ -54,7 +55,7 @@ def logit_loss(student: Architecture, penalty: float = 0.0) -> Loss:
     def loss(parameters: Parameters, constants: None, batch: Mapping[str, Array], key: Array) -> Array:
         seen: dict[str, Array] = {}
         _, logits = hidden_states(
-            student, _annealed(parameters, jnp.ones(())), _inputs(batch), observe=seen.__setitem__
+            student, _annealed(parameters, jnp.ones(())), inputs_of(batch), observe=seen.__setitem__
         )
         each = answer.distance(logits, batch["targets"], batch["mask"])
         mean = jnp.sum(each * batch["weight"]) / jnp.sum(batch["weight"])
@@ -68,15 +69,18 @@ def _annealed(parameters: Parameters, a: Array) -> Parameters:
     return {stage: own | {"norm.anneal": a} if "norm.log_g" in own else own for stage, own in parameters.items()}
 
 
-def _inputs(batch: Mapping[str, Array]) -> dict[str, Array]:
-    return {"token_ids": batch["token_ids"], "mask": batch["mask"]}
+def inputs_of(batch: Mapping[str, Array]) -> dict[str, Array]:
+    """What a model takes of a batch's arrays."""
+    return {name: batch[name] for name in _INPUTS if name in batch}
 
 
 def _beside(
     found: list[Array], teacher: Architecture, constants: Any, batch: Mapping[str, Array]
 ) -> list[tuple[Array, Array]]:
     """The student's hidden states, each with the teacher's, which reads the student's word pieces."""
-    inputs = _inputs(batch) | {"token_ids": constants["kept"][batch["token_ids"]]}
+    inputs = inputs_of(batch)
+    if constants["kept"] is not None:
+        inputs |= {"token_ids": constants["kept"][batch["token_ids"]]}
     wanted, _ = hidden_states(teacher, jax.lax.stop_gradient(constants["teacher"]), inputs)
     return list(zip(found, wanted, strict=True))
 

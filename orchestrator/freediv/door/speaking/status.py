@@ -142,7 +142,7 @@ def _about(replica: Replica) -> About:
         output=config.output,
         labels=list(architecture.label_names),
         pairs=architecture.pairs,
-        max_input_length=config.buckets_of(architecture.positions)[-1],
+        max_input_length=config.buckets_of(architecture)[-1],
         max_batch=config.max_batch,
         learns=list(learned.WHAT),
         learners=[Learner(who=one.who, learns=list(one.learns)) for one in learned.who_learns(config.protocol, given)],

@@ -83,7 +83,7 @@ def routes(door: Door, find: Find) -> APIRouter:
         """What is served."""
         form, model = door.form(served), served.model()
         config = served.able()[0].config
-        longest = config.buckets_of(model.architecture.positions)[-1]
+        longest = config.buckets_of(model.architecture)[-1]
         return Info(
             model_id=served.name,
             model_sha=model.digest,

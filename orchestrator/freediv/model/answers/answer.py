@@ -97,7 +97,7 @@ class Answer(ABC):
         outputs: what a data owner may be given.
         as_logits: those of them for which logits are revealed as they are.
         target: what data says of a text, to train on and to measure by.
-        pipeline: the task's name on a hub.
+        pipeline, image_pipeline: the task's name on a hub, of texts and of images.
     """
 
     name: ClassVar[str]
@@ -112,6 +112,7 @@ class Answer(ABC):
     as_logits: ClassVar[tuple[Output, ...]] = ("logits",)
     target: ClassVar[Target]
     pipeline: ClassVar[str] = "text-classification"
+    image_pipeline: ClassVar[str] = "image-classification"
 
     def check(self, architecture: Architecture) -> None:
         """Refuse what no model of this kind is.

@@ -36,6 +36,7 @@ class Vector(Answer):
     labels = (0, 0)
     target = "nothing"
     pipeline = "sentence-similarity"
+    image_pipeline = "image-feature-extraction"
     linear = False
     as_logits = ("label", "logits")
     words = Words(

@@ -11,6 +11,7 @@ from .classifier import Classifier
 from .disentangled_attention import DisentangledAttention
 from .embedding import Embedding
 from .feed_forward import FeedForward
+from .patch_embedding import PatchEmbedding
 
 __all__ = ["Block", "Bound", "Classifier", "Embedding", "Rows", "blocks_of", "multiply_heads"]
 
@@ -18,7 +19,7 @@ __all__ = ["Block", "Bound", "Classifier", "Embedding", "Rows", "blocks_of", "mu
 @lru_cache(maxsize=64)
 def blocks_of(architecture: Architecture) -> tuple[Block, ...]:
     """All blocks of a model, in the order in which they run; each knows the norm whose weight it takes in."""
-    found: list[Block] = [Embedding(architecture)]
+    found: list[Block] = [Embedding(architecture) if architecture.patches is None else PatchEmbedding(architecture)]
     attention = Attention if architecture.disentangled is None else DisentangledAttention
     for layer in range(architecture.layers):
         found.append(attention(architecture, layer, before=found[-1].after.name))

@@ -56,8 +56,13 @@ class Attention(ResidualBlock):
         """Scores are divided by the root of it."""
         return self.architecture.head_size
 
+    @property
+    def shares_length(self) -> bool:
+        """Whether weights have 1 / L in common, and no mask carries it, as all texts are equally long."""
+        return self.function.reads == "mask_over_length" and not self.architecture.padded
+
     def inputs(self) -> tuple[str, ...]:
-        if self.function.reads == "nothing":
+        if self.function.reads == "nothing" or not self.architecture.padded:
             return ("hidden",)
         nearby = self.window is not None and self.function.reads == "mask_over_length"
         return ("hidden", "mask_over_window" if nearby else self.function.reads)
@@ -92,9 +97,11 @@ class Attention(ResidualBlock):
         qkv = dense(hidden, p["qkv.weight"], p["qkv.bias"])
         observe("qkv", qkv)
         query, key, value = jnp.split(qkv, 3, axis=-1)
-        if function.reads == "mask_over_length":
+        if function.reads == "mask_over_length" and masks:
             # Without a row sum, the mask may as well lie on the value rows: length x hidden, not heads x length^2.
             value = value * masks[0][..., None]
+        elif function.reads == "mask_over_length" and not folded:
+            value = value / length
 
         def split(x: Array) -> Array:
             return x.reshape(batch, length, a.heads, a.head_size).transpose(0, 2, 1, 3)
@@ -113,7 +120,7 @@ class Attention(ResidualBlock):
         if a.row_limits and function.sees_hidden:
             x = x * masks[0][:, None, None, :]  # rows that do not count have no limit, and leave no trace
         observe("scores", x)
-        if function.reads == "mask":
+        if function.reads == "mask" and masks:
             weights = function.weigh(x, masks[0] if self.window is None else self.window.seen(masks[0]))
         else:
             weights = function.weigh(x, None)
@@ -140,11 +147,18 @@ class Attention(ResidualBlock):
         own["qkv.bias"] = own["qkv.bias"] * all_columns
 
     def fold_constants(self, own: Own) -> Own:
-        """The scores' scale, half into the query weights and half into the key weights, so that neither loses bits."""
+        """The scores' scale, half into the query weights and half into the key weights, so that neither loses bits; and
+        1 / L, where it is the same for all, half into the value weights and half into those after.
+        """
         a = self.architecture
         scale, shift = self.function.affine(take_constants(own), self.width)
         half = jnp.sqrt(jnp.broadcast_to(jnp.asarray(scale, jnp.float32), (a.heads,)))
         self.scale(own, jnp.repeat(half, a.head_size))
+        if self.shares_length:
+            root = a.positions**-0.5
+            columns = jnp.repeat(jnp.array([1.0, 1.0, root]), a.hidden)
+            own |= {name: own[name] * columns for name in ("qkv.weight", "qkv.bias")}
+            own["output.weight"] = own["output.weight"] * root
         if "relative" in own:  # of the scores after 1 / sqrt(d), and it takes up the shift
             own["relative"] = own["relative"] * half**2 * self.width**0.5
             if shift is not None:
@@ -183,7 +197,7 @@ class Attention(ResidualBlock):
                 )
                 scores, largest = asks * keys + abs(shift), max(largest, asks, keys)
             scores += self.position_bound(own, rows, head)
-            row_sum = bound.row_sum(scores, a.positions)
+            row_sum = bound.row_sum(scores, a.positions) * (a.positions if self.shares_length else 1)
             values = rows.length * spectral_norm(weight[:, value]) + float(np.linalg.norm(bias[value]))
             # All values point the same way at worst.
             projected = rows.length * spectral_norm_of_product(weight[:, value], output[start:stop]) + float(

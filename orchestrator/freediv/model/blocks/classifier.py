@@ -8,7 +8,7 @@ from collections.abc import Hashable, Mapping
 
 import numpy as np
 
-from ...later import Array
+from ...later import Array, jnp
 from ..answers import answer_of
 from ..architecture import POOLERS, Architecture
 from ..functions.norms import NORMALISATIONS, Observe, centred, ignore
@@ -30,16 +30,23 @@ class Classifier(Block):
         self.answer = answer_of(architecture)
         self.pooler, self.pooler_norm = POOLERS[architecture.pooler], NORMALISATIONS[architecture.pooler_norm]
 
+    @property
+    def rows(self) -> int:
+        """How many rows it reads side by side."""
+        patches = self.architecture.patches
+        return patches.tokens if patches is not None and self.architecture.pooling == "tokens" else 1
+
     def inputs(self) -> tuple[str, ...]:
         if self.answer.each_piece:
             return ("hidden", "mask")
-        return ("hidden", "mask_over_length") if self.architecture.pooling == "mean" else ("hidden",)
+        means = self.architecture.pooling == "mean" and self.architecture.padded
+        return ("hidden", "mask_over_length") if means else ("hidden",)
 
     def shapes(self, folded: bool) -> dict[str, Shape]:
         a = self.architecture
         shapes: dict[str, Shape] = {}
         if self.answer.linear:
-            shapes = {"weight": (a.hidden, a.labels), "bias": (a.labels,)}
+            shapes = {"weight": (self.rows * a.hidden, a.labels), "bias": (a.labels,)}
         elif folded and (self.before.scales or self.norm.scales):
             shapes = {"weight": (a.hidden,), "bias": (a.hidden,)}
         if a.row_limits:
@@ -81,11 +88,15 @@ class Classifier(Block):
         self, folded: bool, p: Mapping[str, Array], hidden: Array, *masks: Array, observe: Observe = ignore
     ) -> Array:
         """What it classifies of rows [batch, length, hidden], with the masks among its inputs: [batch, hidden], or
-        these for each row.
+        these for each row, or several side by side.
         """
-        if not masks:
-            return self.normalise(folded, hidden[:, 0], p, observe)
+        if not masks and self.architecture.pooling != "mean":
+            rows = self.normalise(folded, hidden[:, : self.rows], p, observe)
+            return rows.reshape(len(rows), -1)
         rows = self.normalise(folded, hidden, p, observe)
+        if not masks:
+            assert self.architecture.patches is not None
+            return rows[:, self.architecture.patches.tokens :].mean(axis=1)
         return rows if self.answer.each_piece else multiply(masks[0][:, None, :], rows)[:, 0]
 
     def _normalise_pooled(self, folded: bool, p: Mapping[str, Array], x: Array, observe: Observe) -> Array:
@@ -105,7 +116,8 @@ class Classifier(Block):
             into(NormWeight(own.pop("pooler.norm.weight"), own.pop("pooler.norm.bias")), "", own)
         for norm in (self.take_norm(own), before):  # of which there is one at most
             if norm is not None and "weight" in own:
-                into(norm, "pooler" if "pooler.weight" in own else "", own)
+                side_by_side = NormWeight(jnp.tile(norm.weight, self.rows), jnp.tile(norm.bias, self.rows))
+                into(side_by_side, "pooler" if "pooler.weight" in own else "", own)
             elif norm is not None:  # a mean has it, too: its weights add up to one
                 own |= {"weight": norm.weight, "bias": norm.bias}
         return own
@@ -124,6 +136,8 @@ class Classifier(Block):
         if math.isinf(rows.length):
             return unknown
         largest = 0.0
+        if self.rows > 1:
+            rows = Rows(rows.length * math.sqrt(self.rows), False)
         if "pooler.weight" in own:
             assert self.pooler is not None
             if (bound := self.pooler.bound) is None:

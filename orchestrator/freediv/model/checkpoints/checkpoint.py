@@ -1,14 +1,16 @@
 """Models on disk: Hugging Face directories, read and written.
 
-A directory holds config.json, model.safetensors and tokenizer.json. What Hugging Face's models do not know (functions
-per layer, the embedding's rank and whether it is public, measured headroom) stands under `freediv` in config.json, and
-its constants beside the weights. A plain BERT or MPNet directory reads as what it is: softmax, GELU, LayerNorm.
+A directory holds config.json, model.safetensors and tokenizer.json (of images, preprocessor_config.json). What Hugging
+Face's models do not know (functions per layer, the embedding's rank and whether it is public, measured headroom) stands
+under `freediv` in config.json, and its constants beside the weights. A plain BERT or MPNet directory reads as what it
+is: softmax, GELU, LayerNorm.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,13 +27,16 @@ from ..families import FAMILIES
 from ..families.activation_names import activation_of, name_of
 from ..families.heads import family_of, head_of
 from ..file_content import read_beside
+from ..functions.patches import Patches
+from ..reading.images import ImageReader
+from ..reading.processor import FILE
+from ..reading.readers import has_reader, read_reader
 from ..stages import parameter_shapes
 from . import hub
 from .certificate import Certificate
 from .sentence_encoder import PLAIN, SentenceEncoder, read_sentence_encoder
 from .storage import Weights, restore, store
 from .tensors import NumpyParameters, collect, family_in, has_parameter, read_tensors, tensors_of
-from .tokenizer_directory import has_tokenizer, read_tokenizer, write_tokenizer
 
 MODELS = Path(__file__).parents[2] / "models"
 """Where the models that come with the package lie."""
@@ -98,6 +103,7 @@ def read_model(name: str | Path) -> Model:
     headless = not config.get("architectures")  # unless its weights have a head, it is an encoder
     answer = VECTOR if headless else head_of(config, directory / "config.json", pooled=pooled is not None)
     architecture, certificate = _architecture(directory, config, answer, pooled or PLAIN)
+    architecture = _with_pixels(architecture, directory)
     tensors = read_tensors(directory, config, architecture)
     if headless and any(name.startswith(FAMILIES[architecture.family].heads) for name in tensors):
         head_of(config, directory / "config.json", pooled=pooled is not None)
@@ -124,6 +130,7 @@ def read_pretrained(name: str | Path, label_names: tuple[str, ...], seed: int = 
     if isinstance(own, dict) and own.get("answer", LABEL.name) != answer.name:  # its head is another's
         config["freediv"] = {name: value for name, value in own.items() if name not in _OF_HEADS}
     architecture, certificate = _architecture(directory, config, answer, read_sentence_encoder(directory) or PLAIN)
+    architecture = _with_pixels(architecture, directory)
     found = read_tensors(directory, config, architecture, any_head=True)
     tensors = {name: value for name, value in found.items() if not name.startswith(kind.heads)}
     shapes = parameter_shapes(architecture)
@@ -142,21 +149,25 @@ def read_pretrained(name: str | Path, label_names: tuple[str, ...], seed: int = 
 
 
 def write_model(model: Model, directory: Path, *, weights: Weights = "float32", tokenizer: Path | None = None) -> None:
-    """Write a Hugging Face directory: config.json, model.safetensors, and the tokenizer of `tokenizer`.
+    """Write a Hugging Face directory: config.json, model.safetensors, and a tokenizer or image processor.
 
     Args:
         model: what to write.
         directory: created if it is not there.
         weights: how the file holds them; `as_stored` says what is left of them.
-        tokenizer: a directory with tokenizer.json; by default the one that the model was read from, if it has one.
+        tokenizer: a directory that has one; by default the one that the model was read from, if it has one.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    tensors = store(tensors_of(model.architecture, model.parameters), weights)
+    kind = FAMILIES[model.architecture.family]
+    stored = store(tensors_of(model.architecture, model.parameters), weights)
+    # Whole numbers are of matrices, whose rows have scales: these stay as they are.
+    tensors = stored if weights == "int8" else kind.saved(model.architecture, stored)
+    tensors = {name: np.array(value, order="C") for name, value in tensors.items()}
     (directory / "config.json").write_text(json.dumps(_config(model), indent=2) + "\n", encoding="utf-8")
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
     source = tokenizer or model.directory
-    if source is not None and source.resolve() != directory.resolve() and has_tokenizer(source):
-        write_tokenizer(read_tokenizer(source), directory, source)
+    if source is not None and source.resolve() != directory.resolve() and has_reader(source):
+        read_reader(source).write(directory, source)
 
 
 def as_stored(model: Model, weights: Weights) -> Model:
@@ -240,7 +251,7 @@ def _architecture(
             "positions": config["max_position_embeddings"] - kind.first_position(pad_token),
             "norm_epsilon": config.get("layer_norm_eps", 1e-12),
             "answer": answer.name,
-            "label_names": _label_names(labels) if answer.linear else (),
+            "label_names": _label_names(labels, told_apart=kind.reads_images) if answer.linear else (),
             "pad_token": pad_token,
             "pooler": kind.pooler_of(config),
             **kind.fields(config),
@@ -259,9 +270,29 @@ def _architecture(
         raise UserError(f"{where}: {error}") from None
 
 
-def _label_names(labels: object) -> tuple[str, ...]:
+def _with_pixels(architecture: Architecture, directory: Path) -> Architecture:
+    """With the largest pixel that its image processor makes, if it has one.
+
+    Raises:
+        UserError: it makes images of another size.
+    """
+    patches = architecture.patches
+    if patches is None or not has_reader(directory):
+        return architecture
+    reader = read_reader(directory)
+    assert isinstance(reader, ImageReader)
+    try:
+        reader.processor.require_fitting(patches)
+        seen = Patches(**{**patches.model_dump(), "largest_pixel": reader.processor.largest_pixel})
+    except ValueError as error:
+        raise UserError(f"{directory / FILE}: {error}") from None
+    return architecture.model_copy(update={"patches": seen})
+
+
+def _label_names(labels: object, *, told_apart: bool) -> tuple[str, ...]:
     """In the order of logits; those that are left out are called by their numbers, as transformers calls all that have
-    no name.
+    no name. Where they are `told_apart`, those that are called the same have their numbers, too: of ImageNet's classes
+    two are cranes.
     """
     if not isinstance(labels, dict) or not all(_NUMBER.fullmatch(str(i)) for i in labels):
         raise ValueError('id2label: give a name to each logit, as {"0": "...", "1": "..."}')
@@ -270,6 +301,8 @@ def _label_names(labels: object) -> tuple[str, ...]:
     if any(int(i) >= _MOST_LABELS for i in labels):
         raise ValueError(f"id2label: more label_names than {_MOST_LABELS}")
     named = {int(i): str(name) for i, name in labels.items()}
+    several = {name for name, count in Counter(named.values()).items() if told_apart and count > 1}
+    named = {i: f"{name} ({i})" if name in several else name for i, name in named.items()}
     return tuple(named.get(i, f"LABEL_{i}") for i in range(max(named, default=-1) + 1))
 
 
@@ -278,7 +311,7 @@ def _config(model: Model) -> dict[str, Any]:
     activations = {f.activation for f in a.functions}
     kind, answer = family_in(a), answer_of(a)
     config = {
-        "architectures": [kind.prefix + answer.ending],
+        "architectures": [kind.classes_of(answer.ending)[a.pooling == "tokens"]],
         "model_type": kind.name,
         "vocab_size": a.vocabulary,
         "hidden_size": a.hidden,
@@ -296,6 +329,7 @@ def _config(model: Model) -> dict[str, Any]:
     }
     beyond = {"embedding_size", "embedding", "embedding_norm", "pooler", "pooler_norm", "functions", "separator_token"}
     beyond |= {"thresholds"} if a.thresholds else set()
+    beyond |= {"pooling"} if a.patches is not None and a.pooling != "first" else set()
     beyond |= set() if answer.linear else set(PLAIN.fields())
     own = a.model_dump(include=beyond, mode="json", exclude_none=True) | ({"row_limits": True} if a.row_limits else {})
     if model.certificate.headroom_bits is not None:

@@ -1,8 +1,8 @@
 """Models by their name on a hub, `hub:owner/name` or `hub:owner/name@revision`, where one can be reached.
 
-Only configuration, tokenizer and weights are fetched, never code, and no pickles where there are safetensors; what was
-fetched before is used again where the hub does not answer. Which hub, and where files are kept, is `huggingface_hub`'s
-to configure (`HF_ENDPOINT`, `HF_HOME`).
+Only configuration, tokenizer or image processor, and weights are fetched, never code, and no pickles where there are
+safetensors; what was fetched before is used again where the hub does not answer. Which hub, and where files are kept,
+is `huggingface_hub`'s to configure (`HF_ENDPOINT`, `HF_HOME`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FILES = (
     "config.json", "model.safetensors", "model.safetensors.index.json", "model-*.safetensors",
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "spm.model", "sentencepiece.bpe.model",
-    *sentence_encoder.FILES,
+    "preprocessor_config.json", *sentence_encoder.FILES,
 )  # fmt: skip
 _WITHOUT_SAFETENSORS = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin")
 """Which nothing but tensors is read of."""

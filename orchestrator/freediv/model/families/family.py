@@ -37,7 +37,8 @@ class Family:
         root: what the names of its encoder's tensors begin with; a bare encoder's leave it out.
         embedding, attention, feed_forward, classifier: names of tensors, by block. Of the classifier, `` is its last
             linear map.
-        tokenizer: what its tokenizers are like.
+        tokenizer: what its tokenizers are like; None: it reads images.
+        endings: what the names of its classes end with, where others' end otherwise: the usual one first.
         pooler: what the classifier's first map goes through.
         pooler_key: the configuration's key that says it, where one does.
         first_position: of the padding piece, rows of the position table before the one that the first piece has.
@@ -48,6 +49,7 @@ class Family:
         fields: fields of `Architecture`, from the configuration's, beside those that all families have.
         keys: keys of the configuration, from the architecture, beside those that all families have.
         completed: the tensors of a checkpoint with those that a configuration, in common words, stands for.
+        saved: the other way: all tensors as a checkpoint holds them.
         others: what else a tensor may be called: in old checkpoints, in encoders, and where one serves all layers.
         aside: what names of tensors begin with that only its pre-training reads.
         refuses: keys of the configuration whose values it cannot do without, and what these must be.
@@ -56,7 +58,8 @@ class Family:
     name: str
     prefix: str
     root: str
-    tokenizer: TokenizerKind
+    tokenizer: TokenizerKind | None = None
+    endings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     embedding: Names
     attention: Names
     feed_forward: Names
@@ -72,6 +75,7 @@ class Family:
     fields: Callable[[Config], dict[str, Any]] = lambda config: {}
     keys: Callable[[Architecture], dict[str, Any]] = lambda architecture: {}
     completed: Callable[[Config, Tensors], dict[str, np.ndarray]] = lambda config, tensors: dict(tensors)
+    saved: Callable[[Architecture, Tensors], dict[str, np.ndarray]] = lambda architecture, tensors: dict(tensors)
     others: Callable[[str], Iterator[str]] = lambda key: iter(())
     aside: tuple[str, ...] = ()
     refuses: Mapping[str, Any] = field(default_factory=dict)
@@ -81,6 +85,15 @@ class Family:
         """What the names of tensors begin with that are no encoder's."""
         names = [name for found in self.classifier.values() for name in ([found] if isinstance(found, str) else found)]
         return tuple({f"{name.split('.')[0]}.": None for name in names if not name.startswith(f"{self.root}.")})
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether its models read images; else texts."""
+        return self.tokenizer is None
+
+    def classes_of(self, ending: str) -> tuple[str, ...]:
+        """The classes that most families call so, after the prefix; the usual one first."""
+        return tuple(self.prefix + own for own in self.endings.get(ending, (ending,)))
 
     def headed(self, ending: str) -> Family:
         """The family with the classifier of the class that is called so, after the prefix."""
@@ -153,7 +166,8 @@ class Family:
         if (stage, name) == ("embedding", "position"):
             return value[self.first_position(architecture.pad_token) :]
         # A tokenizer that tells no second text from the first uses one token type, whatever others there are.
-        return value[:1] if (stage, name) == ("embedding", "token_type") and not self.tokenizer.segments else value
+        one_type = self.tokenizer is not None and not self.tokenizer.segments
+        return value[:1] if (stage, name) == ("embedding", "token_type") and one_type else value
 
 
 def embedding_names(root: str) -> dict[str, str]:

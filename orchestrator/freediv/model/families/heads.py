@@ -14,6 +14,7 @@ _OTHERS = {
     "ForQuestionAnswering": "a span of the text",
     "ForMultipleChoice": "a choice between texts",
     "ForMaskedLM": "words for the masked ones",
+    "ForMaskedImageModeling": "pixels for the masked ones",
     "ForPreTraining": "words for the masked ones",
     "ForNextSentencePrediction": "whether a text follows another",
     "LMHeadModel": "the next word",
@@ -61,7 +62,7 @@ def head_of(config: Mapping[str, Any], where: Path, *, pooled: bool = False) -> 
     classes = config.get("architectures")
     if not classes:
         raise UserError(f"{where}: architectures is missing, which says what the model answers; {takes}")
-    found = [one for one in ANSWERS.values() if classes == [kind.prefix + one.ending]]
+    found = [one for one in _answers(kind) if classes in [[name] for name in kind.classes_of(one.ending)]]
     if not found:
         named = classes[0] if isinstance(classes, list) and len(classes) == 1 else classes
         answer = _OTHERS.get(named.removeprefix(kind.prefix)) if isinstance(named, str) else None
@@ -87,12 +88,17 @@ def _problem(config: Mapping[str, Any]) -> tuple[Any, Any]:
 
 def _takes(config: Mapping[str, Any]) -> str:
     """What freediv takes of this family, in words."""
-    prefix = FAMILIES[config["model_type"]].prefix
+    family = FAMILIES[config["model_type"]]
     kinds: dict[str, list[str]] = {}
-    for one in ANSWERS.values():
+    for one in _answers(family):
         kinds.setdefault(one.ending, []).append(one.words.kind)
-    named = ((ending, " or ".join(own)) for ending, own in kinds.items())
-    return f"freediv takes {', '.join(f'{prefix}{ending} ({words})' for ending, words in named)}"
+    named = (f"{' or '.join(family.classes_of(ending))} ({' or '.join(own)})" for ending, own in kinds.items())
+    return f"freediv takes {', '.join(named)}"
+
+
+def _answers(family: Family) -> list[Answer]:
+    """Those that its models may have: an image has no pieces of which anybody asks."""
+    return [one for one in ANSWERS.values() if not (family.reads_images and one.each_piece)]
 
 
 def _in_words(answer: str | None) -> str:

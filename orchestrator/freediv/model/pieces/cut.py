@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
 
+import numpy as np
 from tokenizers import Encoding
 
 from .pairs import Text
@@ -20,6 +21,16 @@ class Cut:
 
     def __len__(self) -> int:
         return len(self.encoding.ids)
+
+    @property
+    def given(self) -> Text:
+        """What it was made of."""
+        return self.text
+
+    @property
+    def sequence(self) -> np.ndarray:
+        """The pieces' ids, int32 [pieces]."""
+        return np.array(self.encoding.ids, np.int32)
 
     @property
     def pieces(self) -> list[str]:

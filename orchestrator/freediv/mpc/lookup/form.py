@@ -159,9 +159,14 @@ def request_shapes(
     architecture: Architecture, batch: int, length: int, lookup: settings.Lookup, rank: int
 ) -> dict[str, tuple[int, ...]]:
     """Shapes of what a party is sent, by name: of numbers, or of `PIECES` in bytes [batch, bytes of a text]."""
-    if lookup == "points":
+    if in_keys(architecture, lookup):
         return {PIECES: (batch, Form.of(architecture, length).bytes_of_a_text(rank))}
     return input_shapes(architecture, batch, length)
+
+
+def in_keys(architecture: Architecture, lookup: settings.Lookup) -> bool:
+    """Whether requests to a model are keys, as its cluster has them; images have no words, and come as numbers."""
+    return lookup == "points" and architecture.padded
 
 
 def keys_share(content: bytes, texts: int) -> Share:

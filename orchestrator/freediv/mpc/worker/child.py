@@ -34,7 +34,7 @@ from ..engine import Engine, make_engine
 from ..link.failures import NotBegun, WorkerFailed, unforeseen
 from ..link.transport import Link, LinkConfig, connect, explain, leave
 from ..lookup import sums
-from ..lookup.form import WORD_TABLE, Form, request_shapes, with_rows
+from ..lookup.form import WORD_TABLE, Form, in_keys, request_shapes, with_rows
 from ..lookup.lookup import Lookup
 from ..lookup.tables import of_published, of_secret
 from ..records import Cost, Records, Traffic
@@ -106,7 +106,8 @@ class Party:
     def _begin(self, command: Load) -> Iterator[Progress]:
         assert self._runtime is not None
         config, architecture = self._config, command.architecture
-        keyed, of_party = config.lookup == "points", (config.rank, config.settings.fraction_bits, config.threads)
+        keyed = in_keys(architecture, config.lookup)
+        of_party = (config.rank, config.settings.fraction_bits, config.threads)
         lookup: Lookup | None = None
         run = with_rows(architecture) if keyed else architecture
         engine = make_engine(config.products, run, self._runtime)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...model import Architecture, fold, prepare_inputs
 from ...model.answers import Output
-from ..lookup.form import PIECES, Form, keys_share
+from ..lookup.form import PIECES, Form, in_keys, keys_share
 from ..lookup.published_table import put_published
 from ..records import StageRecord
 from ..sharing.share_files import write_share
@@ -80,16 +80,14 @@ class Together(contextlib.ExitStack):
         self.each(lambda rank, worker: worker.load(architecture, output, places[rank], model_id))
         return places
 
-    def inputs(
-        self, token_ids: np.ndarray, mask: np.ndarray, table: np.ndarray | None = None
-    ) -> list[dict[str, Share]]:
+    def inputs(self, read: np.ndarray, mask: np.ndarray, table: np.ndarray | None = None) -> list[dict[str, Share]]:
         """A request's shares by rank, for the model that was loaded."""
         assert self._architecture is not None
-        if self._lookup == "points":
-            form, texts = Form.of(self._architecture, token_ids.shape[1]), len(token_ids)
-            return [{PIECES: keys_share(content, texts)} for content in form.write(token_ids, mask)]
+        if in_keys(self._architecture, self._lookup):
+            form, texts = Form.of(self._architecture, read.shape[1]), len(read)
+            return [{PIECES: keys_share(content, texts)} for content in form.write(read, mask)]
         by_rank: list[dict[str, Share]] = [{} for _ in self.workers]
-        for name, array in prepare_inputs(self._architecture, token_ids, mask, table=table).items():
+        for name, array in prepare_inputs(self._architecture, read, mask, table=table).items():
             for own, part in zip(by_rank, self.share(array), strict=True):
                 own[name] = part
         return by_rank

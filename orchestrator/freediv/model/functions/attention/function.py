@@ -46,7 +46,7 @@ class AttentionFunction:
         reads: the mask that it needs. With `mask_over_length` it is called without one, which instead multiplies the
             value rows and carries 1 / L.
         weigh: g, of x [batch, heads, length, length] and the mask [batch, length], or what each place sees
-            [batch, 1, length, length], to weights of x's shape.
+            [batch, 1, length, length], or None where no place is padding, to weights of x's shape.
         affine: scale and shift of the scores, of constants [heads] and the heads' width.
         shifts: whether there is a shift.
         bound: what no text can exceed; None: nothing bounds it, and nothing is proven of a model that has it.
@@ -78,17 +78,21 @@ def grows(magnitude: Callable[[float], float]) -> WeightBound:
     return WeightBound(lambda scores, positions: magnitude(scores), lambda scores, positions: magnitude(scores))
 
 
-def of_keys(mask: Array | None) -> Array:
-    """A mask as it multiplies weights [batch, heads, length, length]."""
-    assert mask is not None
+def _of_keys(mask: Array) -> Array:
     return mask[:, None, None, :] if mask.ndim == 2 else mask
 
 
-def masked_scores(x: Array, m: Array) -> Array:
+def of_real(weights: Array, mask: Array | None) -> Array:
+    """Weights [batch, heads, length, length] of real pieces, zero elsewhere; all are real where there is no mask."""
+    return weights if mask is None else weights * _of_keys(mask)
+
+
+def masked_scores(x: Array, mask: Array | None) -> Array:
     """Scores less their row's largest. Masked ones are lowered by 30 rather than by a huge number, which a fixed-point
     exponential would not survive; what is left of them is multiplied by the mask.
     """
-    x = x + (m - 1) * 30.0
+    if mask is not None:
+        x = x + (_of_keys(mask) - 1) * 30.0
     return x - jnp.max(x, axis=-1, keepdims=True)
 
 

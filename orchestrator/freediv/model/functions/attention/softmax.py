@@ -6,15 +6,14 @@ from collections.abc import Callable
 
 from ....later import Array, jnp
 from ..origin import Origin
-from .function import RECIPROCAL, AttentionFunction, WeightBound, lowered, masked_scores, of_keys, plain
+from .function import RECIPROCAL, AttentionFunction, WeightBound, lowered, masked_scores, of_real, plain
 
 
 def softmax_by(exponential: Callable[[Array], Array]) -> Callable[[Array, Array | None], Array]:
     """Softmax over real pieces, by what stands for exp(x), x at most zero."""
 
     def weigh(x: Array, mask: Array | None) -> Array:
-        m = of_keys(mask)
-        e = exponential(masked_scores(x, m)) * m
+        e = of_real(exponential(masked_scores(x, mask)), mask)
         return e / jnp.sum(e, axis=-1, keepdims=True)
 
     return weigh

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from ....later import Array, jnp
 from ..constant import Constant
 from ..origin import Origin
-from .function import RECIPROCAL, Affine, AttentionFunction, WeightBound, of_keys
+from .function import RECIPROCAL, Affine, AttentionFunction, WeightBound, of_real
 
 
 def _quad(x: Array, mask: Array | None) -> Array:
     """(s + c)^2 over its row sum."""
-    e = jnp.square(x) * of_keys(mask)
+    e = of_real(jnp.square(x), mask)
     return e / jnp.sum(e, axis=-1, keepdims=True)
 
 
@@ -21,7 +21,7 @@ def _quad_goldschmidt(x: Array, mask: Array | None) -> Array:
 
     The sum is deflated by 5000 and 13 steps are taken, as published; it must lie below twice that.
     """
-    e = jnp.square(x) * of_keys(mask)
+    e = of_real(jnp.square(x), mask)
     q = jnp.sum(e, axis=-1, keepdims=True) / 5000.0
     reciprocal = jnp.full_like(q, 1 / 5000.0)
     for _ in range(13):

@@ -79,7 +79,7 @@ def _kind(name: str, model_type: str) -> TokenizerKind | None:
         family = FAMILIES.get(model_type)
         return None if family is None else family.tokenizer
     kinds = (family.tokenizer for family in FAMILIES.values())
-    return next((kind for kind in kinds if name in kind.classes), None)
+    return next((kind for kind in kinds if kind is not None and name in kind.classes), None)
 
 
 def _made(directory: Path, settings: Mapping[str, Any], kind: TokenizerKind | None) -> dict[str, Any]:
