@@ -41,6 +41,15 @@ def test_a_layer_of_ours_sends_less_than_the_baseline(tmp_path: Path) -> None:
     assert "ours-minimal" in chart.read_text()
 
 
+def test_a_thinned_model_sends_less() -> None:
+    six, two = (architecture(layers=layers, hidden=32, heads=2, intermediate=64) for layers in (6, 2))
+    ours, pooled, thin = choose("ours,ours-pooled,ours-thin")
+    assert [one.pool is not None for one in pooled.apply(six).sizes] == [True, False, True, False, False, False]
+    assert [one.intermediate for one in thin.apply(six).sizes] == [None] * 3 + [32] * 3
+    whole, thinned = (found.sent_bytes for found in measure(Setting(two, 32, 1), [ours, thin], 1))
+    assert whole > 1.2 * thinned > 0  # one of two layers runs on half of the rows, and half as wide
+
+
 def test_a_public_embedding_costs_less_than_a_secret_one() -> None:
     model = architecture(layers=0, vocabulary=300, hidden=32)
     rows = embeddings(8, 50)

@@ -12,7 +12,8 @@ import pytest
 import tiny
 from freediv.conversion.measures.bounds import stage_bounds, within_the_ring
 from freediv.conversion.measures.headroom import measure_headroom
-from freediv.model import Model, fold, initial_parameters
+from freediv.model import LayerSizes, Model, fold, initial_parameters
+from freediv.model.functions.pooling import Pool
 from freediv.model.stages import stages
 
 PROVABLE = ["softmax", "softmax-puma", "2quad", "softmax-freediv", "2quad-freediv", "relu-freediv", "none"]
@@ -59,6 +60,12 @@ def random_texts(count: int) -> list[np.ndarray]:
         *(model_of(rotary={"theta": 100.0}, window={"reach": 4, "every": 2}, attention=a) for a in PROVABLE[:-1]),
         *(model_of(gated=True, activation=activation) for activation in ("quad", "gelu", "relu", "none")),
         model_of(pooler="gelu", pooler_norm="layernorm", pooling="mean"),
+        *(
+            model_of(
+                sizes=(LayerSizes(pool=Pool(rows=2)), LayerSizes(heads=2, intermediate=8)), pooling="mean", **fields
+            )
+            for fields in ({}, {"norm_first": True, "final_norm": "layernorm"})
+        ),
     ],
     ids=lambda model: "-".join(model.architecture.functions[0].model_dump().values()),
 )

@@ -75,13 +75,14 @@ def trained(recipe: Recipe, run: Path, teacher: Model) -> tuple[Student, Model, 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_shipped_recipe_trains(path: Path, tmp_path: Path) -> None:
     recipe = small(read_recipe(path))
+    teacher = make_teacher(1 + max(recipe.layers, default=0))
     assert recipe.name == path.stem
-    assert recipe.bounded(make_teacher().architecture)
-    rootless = not recipe.model_copy(update={"row_limits": False}).bounded(make_teacher().architecture)
+    assert recipe.bounded(teacher.architecture)
+    rootless = not recipe.model_copy(update={"row_limits": False}).bounded(teacher.architecture)
     assert rootless == ("roots" in path.stem)
     if not rootless:  # the last stage is the same for all others, and tested elsewhere
         recipe = small(recipe, logits={"epochs": 0, "learning_rate": 1e-3})
-    student, model, done = trained(recipe, tmp_path, make_teacher())
+    student, model, done = trained(recipe, tmp_path, teacher)
     assert list(done) == (["hidden", "norms", "logits"] if rootless else ["hidden"])
     assert all(np.isfinite(phase.losses).all() for phase in done.values())
     assert done["hidden"].losses[1] < done["hidden"].losses[0]
@@ -162,7 +163,7 @@ def test_progressive_replacement_goes_up_or_down_and_never_replaces_all() -> Non
     assert {f.attention_norm for f in student.functions} == {"layernorm"}
 
     def replaced(**recipe: object) -> list[str]:
-        found = replaced_so_far(student, teacher, ProgressiveRecipe(learning_rate=1, **recipe))
+        found = replaced_so_far(student, teacher, range(5), ProgressiveRecipe(learning_rate=1, **recipe))
         return ["".join("s" if f.attention == "softmax" else "q" for f in one.functions) for one in found]
 
     assert replaced() == ["qssss", "qqsss", "qqqss", "qqqqs"]

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from freediv.model import prepare_inputs
+from freediv.model import LayerSizes, prepare_inputs
+from freediv.model.functions.pooling import Pool
 from freediv.mpc.lookup.form import Form, with_rows
 from freediv.mpc.lookup.sums import chosen_elements, chosen_rows, cubes, ones, times
 from freediv.mpc.replicated.words import encode
@@ -44,8 +45,15 @@ def test_what_is_looked_up_is_what_the_model_reads(
 
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"attention": "softmax"}, {"attention": "none"}, {"window": {"reach": 3, "every": 2}}, {"separator_token": 3}],
-    ids=["mask over length", "mask", "no mask", "windows", "pairs"],
+    [
+        {},
+        {"attention": "softmax"},
+        {"attention": "none"},
+        {"window": {"reach": 3, "every": 2}},
+        {"separator_token": 3},
+        {"sizes": (LayerSizes(pool=Pool(rows=2)), LayerSizes(pool=Pool(rows=3))), "separator_token": 3},
+    ],
+    ids=["mask over length", "mask", "no mask", "windows", "pairs", "pooled"],
 )
 def test_whatever_a_model_reads_is_made(parties: Parties, fields: dict[str, Any]) -> None:
     model = architecture(**fields)

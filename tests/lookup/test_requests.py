@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from freediv.errors import UserError
-from freediv.model import forward
+from freediv.model import LayerSizes, forward
+from freediv.model.functions.pooling import Pool
 from freediv.mpc.link.failures import NotBegun
 from freediv.mpc.lookup.form import PIECES, Form, keys_share
 from freediv.mpc.lookup.published_table import put_published
@@ -59,6 +60,37 @@ def test_keys_give_what_shares_give_and_plaintext(
     tolerance = TOLERANCE * max(1.0, float(np.ptp(plain)))
     np.testing.assert_allclose(found[0], plain, rtol=0, atol=tolerance)
     np.testing.assert_allclose(found[0], found[1], rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"relative_buckets": 8, "pooling": "mean"},
+        {"attention_norm": "layernorm-constant", "row_limits": True},
+    ],
+    ids=["roots", "limits"],
+)
+def test_pooled_texts_of_every_length_get_what_plaintext_says(
+    in_keys: Parties, tmp_path: Path, fields: dict[str, Any]
+) -> None:
+    """One piece, odd numbers of them, and as many as the model has positions, which are odd too."""
+    sizes = (LayerSizes(pool=Pool(rows=2)), LayerSizes(heads=3, intermediate=20, pool=Pool(rows=3, first_apart=False)))
+    model = architecture(layers=2, positions=21, sizes=sizes, **fields)
+    assert model.buckets == (16, 21)
+    parameters = random_parameters(model)
+    if model.row_limits:
+        parameters["classifier"]["limits"] = np.full(2, 1e3, np.float32)
+    lengths = np.array([1, 2, 3, 4, 5, 6, 7, 11, 16, 20, 21])
+    mask = (np.arange(21) < lengths[:, None]).astype(np.int64)
+    tokens = np.random.default_rng(0).integers(1, model.vocabulary, mask.shape) * mask
+    plain = np.asarray(forward(model, parameters, {"token_ids": tokens, "mask": mask.astype(np.float32)}))
+    in_keys.load(tmp_path, model, parameters)
+    found = in_keys.predict(tokens, mask)
+    if model.row_limits:
+        assert (found[:, -1] == 1).all()
+        found = found[:, :-1]
+    assert np.ptp(plain) > 0.5
+    np.testing.assert_allclose(found, plain, rtol=0, atol=TOLERANCE * max(1.0, float(np.ptp(plain))))
 
 
 def test_a_request_that_is_no_text_spoils_no_other_in_its_run(in_keys: Parties, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import tiny
 from freediv.model import (
     Architecture,
+    LayerSizes,
     answer,
     fold,
     hidden_states,
@@ -20,9 +21,12 @@ from freediv.model import (
     stages,
 )
 from freediv.model.functions.attention import ATTENTIONS
-from freediv.model.limits import kept, masks
+from freediv.model.functions.pooling import Pool, of_pooled, rows_left
+from freediv.model.limits import kept, resolutions
+from freediv.model.masks import made_of_mask
 
 limited = partial(tiny.architecture, row_limits=True)
+POOLED = (LayerSizes(pool=Pool(rows=2)), LayerSizes())
 
 
 def parameters_of(model: Architecture) -> dict[str, dict[str, np.ndarray]]:
@@ -44,8 +48,13 @@ def usual(model: Architecture, parameters: dict[str, dict[str, np.ndarray]]) -> 
     token_ids, mask = texts()
     seen: dict[str, np.ndarray] = {}
     hidden_states(model, parameters, {"token_ids": token_ids, "mask": mask}, observe=seen.__setitem__)
-    rows = [np.asarray(value)[..., 0] for name, value in seen.items() if name.endswith("log_variance_g2")]
-    return np.exp([np.where(mask > 0, own, -np.inf).max(-1) for own in rows]).T
+    masks = made_of_mask(model, mask)
+    rows = [
+        np.where(masks[of_pooled("mask", stage.pools)] > 0, np.asarray(seen[name])[..., 0], -np.inf)
+        for stage in stages(model)
+        if (name := f"{stage.name}/log_variance_g2") in seen
+    ]
+    return np.exp([own.max(-1) for own in rows]).T
 
 
 def answered(model: Architecture, parameters: dict[str, dict[str, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
@@ -61,8 +70,10 @@ def answered(model: Architecture, parameters: dict[str, dict[str, np.ndarray]]) 
         limited(norm="layernorm-constant", pooler="identity"),
         limited(attention_norm="layernorm-constant"),
         limited(feed_forward_norm="layernorm-constant", embedding_size=8, pooler="none"),
+        limited(norm="layernorm-constant", embedding_norm="layernorm-constant", sizes=POOLED),
+        limited(feed_forward_norm="layernorm-constant", sizes=POOLED[::-1]),
     ],
-    ids=["no roots", "a root at first", "half of them", "the other half"],
+    ids=["no roots", "a root at first", "half of them", "the other half", "pooled", "pooled at the end"],
 )
 def test_a_text_gets_no_answer_where_one_of_its_rows_is_beyond_its_limit(model: Architecture) -> None:
     parameters = parameters_of(model)
@@ -132,7 +143,9 @@ def test_one_bit_says_whether_all_rows_that_count_fit(attentions: tuple[str, ...
     model = limited(norm="layernorm-constant")
     functions = tuple(model.functions[0].model_copy(update={"attention": name}) for name in attentions)
     model = model.model_copy(update={"functions": functions, "layers": 3})
-    limits, signs = 6 + 3, 2 * len(masks(model))
+    (own,) = resolutions(model)
+    limits, signs = own.limits, 2 * len(own.masks)
+    assert limits == 6 + 3
     rng = np.random.default_rng(0)
     short = rng.random((400, limits, length)) > 0.2 / limits / length
     zero = rng.random((400, signs, length)) > 0.5
@@ -145,6 +158,44 @@ def test_one_bit_says_whether_all_rows_that_count_fit(attentions: tuple[str, ...
     found, given = kept(model, fits, jnp.asarray(wanted))
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(given, expected & wanted)
+
+
+@pytest.mark.parametrize("length", [1, 2, 16, 21])
+def test_rows_of_every_resolution_count_by_masks_of_their_own(length: int) -> None:
+    model = limited(layers=3, norm="layernorm-constant", sizes=(LayerSizes(pool=Pool(rows=3)), *POOLED))
+    found = list(resolutions(model))
+    assert [own.masks for own in found] == [
+        ("mask_over_length", "pooling.1"),
+        ("mask_over_length.1", "pooling.2"),
+        ("mask_over_length.2",),
+    ]
+    rng, expected, fits = np.random.default_rng(0), np.ones(400, bool), []
+    wanted = rng.random(400) > 0.5
+    for own in found:
+        rows = rows_left(own.pools, length)
+        short = rng.random((400, own.limits, rows)) > 0.1 / own.limits / rows
+        zero = rng.random((400, 2 * len(own.masks), rows)) > 0.5
+        counts = np.any(~zero, axis=1)
+        counts[:, 0] = True
+        expected &= np.all(short.all(axis=1) | ~counts, axis=-1)
+        fits.append(np.concatenate([short, zero], axis=1).reshape(400, -1))
+    assert 10 < expected.sum() < 390
+    all_kept, given = kept(model, jnp.asarray(np.concatenate(fits, axis=1)), jnp.asarray(wanted))
+    np.testing.assert_array_equal(all_kept, expected)
+    np.testing.assert_array_equal(given, expected & wanted)
+
+
+def test_a_row_that_no_attention_sees_counts_where_pooling_does() -> None:
+    """An owner may send any weights: what is pooled has been compared with its limit."""
+    model = limited(norm="layernorm-constant", embedding_norm="layernorm-constant", sizes=POOLED)
+    parameters = parameters_of(model)
+    parameters["classifier"]["limits"] = np.full(5, 1e6, np.float32)
+    inputs = prepare_inputs(model, *texts())
+    inputs["mask_over_length"][:, 7] = inputs["pooling.1"][:, 7] = 0
+    inputs["one_hot"][:, 7] = 1e4 * np.eye(40)[3]  # whatever it becomes
+    assert answer(model, fold(model, parameters), inputs)[1].all()
+    inputs["pooling.1"][:, 7] = 2**-18
+    assert not answer(model, fold(model, parameters), inputs)[1].any()
 
 
 def test_limits_ask_for_no_more_than_what_attention_reads() -> None:

@@ -6,12 +6,14 @@ import json
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from freediv.cli import main
 from freediv.files import replace_file
+from freediv.model import LayerSizes
+from freediv.model.functions.pooling import Pool
 from freediv.monitoring.costs import RunCost, cost_rows, party_figures, total
 from freediv.monitoring.report import Sentence, render_report
 from freediv.monitoring.units import in_bytes, in_count, in_seconds
@@ -43,6 +45,28 @@ def test_page_names_no_address_and_runs_no_script(page):
     text = page.read_text()
     assert not re.search(r"https?://|//[a-z]|@import|<script|<iframe|xlink|\bsrc=", text)
     assert set(re.findall(r'\bhref="([^#][^"]*)"', text)) == {"data:,"}
+
+
+def test_a_pooling_has_a_row_and_a_colour_of_its_own(make_run):
+    run = make_run()
+    sizes = (LayerSizes(pool=Pool(rows=2)), LayerSizes(heads=6), LayerSizes(heads=6))
+    (request,) = run.requests
+
+    def with_pooling(own):
+        pooling = replace(own.stages[2], stage="encoder.0.pooling", block="pooling")
+        return own.model_copy(update={"stages": (*own.stages[:3], pooling, *own.stages[3:])})
+
+    parties = tuple(map(with_pooling, request.parties))
+    changes = {
+        "architecture": run.architecture.model_copy(update={"sizes": sizes}),
+        "requests": (request.model_copy(update={"parties": parties}),),
+    }
+    pooled = run.model_copy(update=changes)
+    text = render_report(pooled)
+    assert '--swatch: var(--series-7)">pooling</td>' in text and "--series-7: #" in text
+    said = "6 heads in layers 1, 2; after layer 0 each 2 neighbouring rows become one, the first apart"
+    assert f'<tr><th scope="row">Thinner layers</th><td>{said}</td></tr>' in text
+    assert "Thinner layers" not in render_report(run)
 
 
 def test_figures_on_the_page_are_those_of_the_records(browser, page, make_run):

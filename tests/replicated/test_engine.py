@@ -9,8 +9,9 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 from freediv.errors import UserError
-from freediv.model import answer, fold, forward, prepare_inputs
+from freediv.model import LayerSizes, answer, fold, forward, prepare_inputs
 from freediv.model.functions.disentangled import Disentangled
+from freediv.model.functions.pooling import Pool
 from freediv.mpc.engine import ENGINES
 from freediv.mpc.link.failures import ProgramMismatch
 from freediv.mpc.sharing.settings import TRUSTED_FIRST_PARTY, Products, ProtocolSettings
@@ -40,6 +41,17 @@ MODERN = {
     "pooler_norm": "layernorm",
 }
 """As ModernBERT has it, but for the pooler."""
+
+THINNED = {
+    "layers": 2,
+    "relative_buckets": 8,
+    "sizes": (
+        LayerSizes(pool=Pool(rows=2)),
+        LayerSizes(heads=3, intermediate=20, pool=Pool(rows=3, first_apart=False)),
+    ),
+}
+"""Layers that are thinner than others."""
+SPECIAL = ("relative_buckets", "disentangled", "norm_first", "gated", "sizes")
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +87,10 @@ def run(parties: Parties, directory: Path, model: Any, parameters: Any, output: 
         {"attention": "softmax", "activation": "gelu", **DISENTANGLED},
         {"attention": "2quad-freediv", "embedding_norm": "none", "norm_first": True, "final_norm": "layernorm"},
         {"attention": "2quad-freediv", **MODERN},
+        {"attention": "2quad-freediv", **THINNED},
+        {"attention": "softmax", "activation": "gelu", **THINNED, "pooling": "mean"},
     ],
-    ids=lambda f: "-".join(
-        [f["attention"], *(name for name in ("relative_buckets", "disentangled", "norm_first", "gated") if name in f)]
-    ),
+    ids=lambda f: "-".join([f["attention"], *(name for name in SPECIAL if name in f)]),
 )
 def test_a_model_gives_the_same_as_in_spu_alone_and_as_in_the_clear(
     on_shares: Parties, in_spu: Parties, tmp_path: Path, functions: dict[str, Any]

@@ -7,12 +7,13 @@ too, which in SPU costs two messages a layer more than its own mean.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..errors import UserError
-from ..model import Architecture, LayerFunctions
+from ..model import Architecture, LayerFunctions, LayerSizes
+from ..model.functions.pooling import Pool
 from ..mpc.sharing.settings import Lookup, Products
 
 
@@ -29,6 +30,7 @@ class Variant:
         fields: fields of the architecture that are replaced, such as its sizes.
         lanes: parts that a batch is computed in side by side.
         in_shares: whether one-hots or rows are shared in any case, and no keys.
+        thinned: makes the sizes of an architecture's layers, where they are to be thinner than it has them.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Variant:
     fields: Mapping[str, Any] = field(default_factory=dict)
     lanes: int = 1
     in_shares: bool = False
+    thinned: Callable[[Architecture], tuple[LayerSizes, ...]] | None = None
 
     @property
     def lookup(self) -> Lookup:
@@ -55,7 +58,25 @@ class Variant:
                 "pooler": "none" if architecture.pooler == "none" else self.pooler,
                 "row_limits": False,
             }
+        if self.thinned is not None:
+            changes["sizes"] = self.thinned(architecture)
         return architecture.model_copy(update=changes | dict(self.fields))
+
+
+def pooled_twice(architecture: Architecture) -> tuple[LayerSizes, ...]:
+    """After a sixth of the layers, and after half of them, pairs of rows become one."""
+    last = {architecture.layers // 6 - 1, architecture.layers // 2 - 1}
+    pool = Pool(rows=2)
+    return tuple(LayerSizes(pool=pool if layer in last else None) for layer in range(architecture.layers))
+
+
+def pooled_and_narrower(architecture: Architecture) -> tuple[LayerSizes, ...]:
+    """As above; in the upper half of the layers half of the heads, and blocks half as wide."""
+    half = {"heads": max(1, architecture.heads // 2), "intermediate": max(1, architecture.intermediate // 2)}
+    return tuple(
+        own.model_copy(update=half) if layer >= architecture.layers // 2 else own
+        for layer, own in enumerate(pooled_twice(architecture))
+    )
 
 
 def _functions(attention: str, activation: str, norm: str = "layernorm") -> LayerFunctions:
@@ -89,6 +110,22 @@ VARIANTS: dict[str, Variant] = {
             "shares",
             "no root, and rows that are compared with their limits at the end",
             {"row_limits": True},
+        ),
+        Variant(
+            "ours-pooled",
+            _functions("2quad-freediv", "quad"),
+            "identity",
+            "shares",
+            "half of the rows after a sixth of the layers, a quarter after half of them",
+            thinned=pooled_twice,
+        ),
+        Variant(
+            "ours-thin",
+            _functions("2quad-freediv", "quad"),
+            "identity",
+            "shares",
+            "as ours-pooled, with half of the heads and neurons in the upper half",
+            thinned=pooled_and_narrower,
         ),
         Variant("linear-only", _functions("none", "none", "none"), "identity", "spu", "no non-linear function"),
     )

@@ -1,6 +1,6 @@
 """The model: a BERT-family classifier as named stages of pure JAX functions. It knows nothing of MPC."""
 
-from .architecture import BUCKETS, Architecture, LayerFunctions, bucket_for
+from .architecture import BUCKETS, Architecture, LayerFunctions, LayerSizes, bucket_for
 from .checkpoints.certificate import Certificate
 from .checkpoints.checkpoint import (
     Model,
@@ -32,6 +32,7 @@ __all__ = [
     "Dropout",
     "Given",
     "LayerFunctions",
+    "LayerSizes",
     "Model",
     "Parameters",
     "Precision",

@@ -16,6 +16,7 @@ from .functions.attention import ATTENTIONS
 from .functions.disentangled import Disentangled
 from .functions.norms import NORMALISATIONS
 from .functions.patches import Patches
+from .functions.pooling import Pool
 from .functions.rotary import Rotary
 from .functions.window import Window
 
@@ -72,6 +73,18 @@ class LayerFunctions(BaseModel):
         _registered("normalisation", self.attention_norm, NORMALISATIONS)
         _registered("normalisation", self.feed_forward_norm, NORMALISATIONS)
         return self
+
+
+class LayerSizes(BaseModel):
+    """Where one encoder layer is thinner than the model's sizes say."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    heads: int | None = Field(default=None, ge=1, description="of attention, as wide as the model's; none: all")
+    intermediate: int | None = Field(
+        default=None, ge=1, description="width of the feed-forward block; none: the model's"
+    )
+    pool: Pool | None = Field(default=None, description="how rows become fewer after it; none: they do not")
 
 
 class Architecture(BaseModel):
@@ -152,6 +165,9 @@ class Architecture(BaseModel):
     pooler: str = Field(default="tanh", description="what the classifier's first map goes through; none: there is none")
     pooler_norm: str = Field(default="none", description="of what leaves the pooler")
     functions: tuple[LayerFunctions, ...]
+    sizes: tuple[LayerSizes, ...] = Field(
+        default=(), max_length=128, description="of each layer; none: no layer is thinner than another"
+    )
     row_limits: bool = Field(
         default=False, description="rows that no norm bounds have limits, and an answer tells whether all kept theirs"
     )
@@ -171,6 +187,7 @@ class Architecture(BaseModel):
         if len(self.functions) != self.layers:
             raise ValueError(f"functions are given for {len(self.functions)} layers, the model has {self.layers}")
         self._what_it_reads()
+        self._sizes_fit()
         if len(set(self.label_names)) < len(self.label_names):
             raise ValueError("label_names: two are the same")
         for number, name in enumerate(self.label_names):
@@ -217,6 +234,24 @@ class Architecture(BaseModel):
         if self.answer in ANSWERS and ANSWERS[self.answer].each_piece:
             raise ValueError(f"answer: a model that reads images gives none of {self.answer!r}")
 
+    def _sizes_fit(self) -> None:
+        if len(self.sizes) not in (0, self.layers):
+            raise ValueError(f"sizes are given for {len(self.sizes)} layers, the model has {self.layers}")
+        for layer in range(self.layers):
+            for name, own in (("heads", self.heads_of(layer)), ("intermediate", self.intermediate_of(layer))):
+                if own > getattr(self, name):
+                    raise ValueError(f"sizes.{layer}.{name}: {own}, and the model has {getattr(self, name)}")
+        if not self.pools:
+            return
+        if self.answer in ANSWERS and ANSWERS[self.answer].each_piece:
+            raise ValueError("sizes: rows are pooled, and a model that labels word pieces needs a row for each of them")
+        if self.patches is not None:
+            raise ValueError("sizes: rows are pooled, which is for texts; neighbours in an image are not next in a row")
+        if self.window is not None:
+            raise ValueError(
+                "sizes: rows are pooled, and layers that see near places alone (window) do not know of it yet"
+            )
+
     def _norms_stand_where_blocks_take_them(self) -> None:
         if self.pooler_norm not in (("none",) if self.pooler in ("identity", "none") else ("layernorm", "none")):
             raise ValueError(f"pooler_norm: {self.pooler_norm!r} after a pooler that is {self.pooler!r}")
@@ -243,6 +278,27 @@ class Architecture(BaseModel):
     def head_size(self) -> int:
         """Width of one attention head."""
         return self.hidden // self.heads
+
+    def size_of(self, layer: int) -> LayerSizes:
+        """Where a layer is thinner than the model's sizes say."""
+        return self.sizes[layer] if self.sizes else LayerSizes()
+
+    def heads_of(self, layer: int) -> int:
+        """Attention heads of a layer."""
+        return self.size_of(layer).heads or self.heads
+
+    def intermediate_of(self, layer: int) -> int:
+        """Width of a layer's feed-forward block."""
+        return self.size_of(layer).intermediate or self.intermediate
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        """How rows become fewer, in the order of layers."""
+        return self.pools_before(self.layers)
+
+    def pools_before(self, layer: int) -> tuple[Pool, ...]:
+        """How the rows that a layer reads became fewer."""
+        return tuple(own.pool for own in self.sizes[:layer] if own.pool is not None)
 
     @property
     def summed_width(self) -> int:

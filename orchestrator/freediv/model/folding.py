@@ -26,14 +26,14 @@ def fold(architecture: Architecture, parameters: Mapping[str, Mapping[str, Array
     folded: Parameters = {}
     before: NormWeight | None = None
     scales: list[Array] = []  # of what a row that has a limit is, over what it was
-    for block, limited in zip(blocks_of(architecture), (*architecture.limited, False), strict=True):
+    for block in blocks_of(architecture):
         own = block.completed({name: jnp.asarray(value) for name, value in parameters[block.name].items()})
         own = block.fold(own, before)
-        if limited:
+        if block.limited:
             scales.append(jnp.exp(-own["norm.log_g"][1]))
         if "limits" in own:
             squares = architecture.hidden * jnp.square(jnp.stack(scales))
             own["limits"] = jnp.minimum(own["limits"] * squares, LARGEST)
-        before = block.hand_over(own)
+        before = block.hand_over(own, before)
         folded[block.name] = own
     return folded

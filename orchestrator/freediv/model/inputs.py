@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from .architecture import Architecture
+from .masks import made_of_mask
 from .pieces.pairs import second_text
 from .stages import stages
 
@@ -17,10 +16,8 @@ def input_shapes(architecture: Architecture, batch: int, length: int) -> dict[st
         "one_hot": (batch, length, architecture.vocabulary),
         "rows": (batch, length, architecture.embedding_size),  # of a published table, or of images
         "segment": (batch, length),
-        "mask": (batch, length),
-        "mask_over_length": (batch, length),
-        "mask_over_window": (batch, length),
     }
+    known |= {name: one.shape for name, one in made_of_mask(architecture, np.ones((batch, length))).items()}
     read = {name for stage in stages(architecture, folded=True) for name in stage.inputs}
     return {name: shape for name, shape in known.items() if name in read}
 
@@ -36,19 +33,9 @@ def published_rows(architecture: Architecture, rows: np.ndarray) -> np.ndarray:
 
 
 def masks_of(architecture: Architecture, mask: np.ndarray) -> dict[str, np.ndarray]:
-    """What some stage reads, by activation name, that is made of a mask [batch, length] alone: float32 of its shape."""
-    real = mask.astype(np.float32)
-    made: dict[str, Callable[[], np.ndarray]] = {
-        "mask": lambda: real,
-        "mask_over_length": lambda: real / np.maximum(real.sum(axis=-1, keepdims=True), 1.0),
-        "mask_over_window": lambda: _over_window(architecture, real),
-    }
-    return {name: made[name]() for name in input_shapes(architecture, *real.shape) if name in made}
-
-
-def _over_window(architecture: Architecture, real: np.ndarray) -> np.ndarray:
-    assert architecture.window is not None
-    return architecture.window.mean(real)
+    """What some stage reads, by activation name, that is made of a mask [batch, length] alone: float32."""
+    made = made_of_mask(architecture, mask.astype(np.float32))
+    return {name: made[name] for name in input_shapes(architecture, *mask.shape) if name in made}
 
 
 def prepare_inputs(

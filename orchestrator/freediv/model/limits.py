@@ -6,9 +6,10 @@ run goes on regardless, and at its end compares all rows with their limits at on
 still what it should be, since all before it kept theirs: whatever has become of the rest, that one tells.
 
 **Which rows count.** The first, which the classifier reads, and every one whose mask is not zero: of the mask that
-attention itself multiplies by, compared with zero from either side in the same messages. The mask is its owner's, who
-may send any number for it, so nothing weighs a row's excess by it: there is no threshold to move. A row that does not
-count leaves no trace in the others, as whatever it holds is multiplied by zero.
+attention itself multiplies by, compared with zero from either side in the same messages; where rows are pooled, of the
+weights that do it, too. The mask is its owner's, who may send any number for it, so nothing weighs a row's excess by
+it: there is no threshold to move. A row that does not count leaves no trace in the others, as whatever it holds is
+multiplied by zero.
 
 **What is told** is one bit in place of an answer: whether some row that counts is beyond its limit, not which, nor how
 far, nor how many, and nothing of what the label would have been.
@@ -18,13 +19,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from ..later import Array, jnp
 from .functions.attention import ATTENTIONS
 from .functions.norms import Observe, ignore
+from .functions.pooling import Pool, of_pooled, rows_left, weights_name
 from .stage import Apply, Dropout, Shape, Stage, keep
 
 if TYPE_CHECKING:
@@ -37,10 +40,46 @@ LARGEST = LONG**2 / 4
 """Of the squares of rows within their limits: differences must have room, too."""
 
 
+@dataclass(frozen=True)
+class Resolution:
+    """Rows that were pooled alike, and what is compared of each.
+
+    Attributes:
+        pools: how they were pooled.
+        limits: how many comparisons with limits.
+        masks: what they are multiplied by; none: all are seen somewhere, and count.
+    """
+
+    pools: tuple[Pool, ...]
+    limits: int
+    masks: tuple[str, ...]
+
+    @property
+    def comparisons(self) -> int:
+        """All of a row: a mask is compared from either side."""
+        return self.limits + 2 * len(self.masks)
+
+
+def resolutions(architecture: Architecture) -> Iterator[Resolution]:
+    """Of rows that some limit is for, in the order in which they come."""
+    a, (embedding, *in_layers) = architecture, architecture.limited
+    for number in range(len(a.pools) + 1):
+        pools = a.pools[:number]
+        layers = [layer for layer in range(a.layers) if len(a.pools_before(layer)) == number]
+        reads = {ATTENTIONS[a.functions[layer].attention].reads for layer in layers}
+        masks = set() if "nothing" in reads else {of_pooled(name, pools) for name in reads}
+        if masks and number < len(a.pools):
+            masks.add(weights_name(a.pools[: number + 1]))
+        # After attention there are two.
+        limits = sum(2 * in_layers[2 * layer] + in_layers[2 * layer + 1] for layer in layers)
+        if limits := limits + (embedding and not number):
+            yield Resolution(pools, limits, tuple(sorted(masks)))
+
+
 def with_limits(architecture: Architecture, stages: Sequence[Stage]) -> list[Stage]:
-    """Folded stages, of which the last also compares: its result [batch, logits + comparisons * length] has a text's
-    logits, one after another, and then what `kept` wants compared with zero, an array [batch, length] after another:
-    how far rows are beyond each limit, and of each mask itself and its negative.
+    """Folded stages, of which the last also compares: its result [batch, logits + comparisons] has a text's logits, one
+    after another, and then what `kept` wants compared with zero, an array [batch, rows] after another: of each of the
+    `resolutions`, how far rows are beyond each limit, and of each mask itself and its negative.
 
     Each stage's rows have a name of their own, so that they are still there at the end.
     """
@@ -50,30 +89,27 @@ def with_limits(architecture: Architecture, stages: Sequence[Stage]) -> list[Sta
         inputs = tuple(before if name == "hidden" else name for name in stage.inputs)
         before = f"{stage.name}.rows"
         named.append(replace(stage, inputs=inputs, output=before))
-    compared = [stage for stage, limited in zip(named, architecture.limited, strict=True) if limited]
-    long = tuple(stage.block == "attention" for stage in compared)
+    found = tuple(resolutions(architecture))
+    compared = [[stage for stage in named if stage.limited and stage.pools == own.pools] for own in found]
+    long = tuple(tuple(stage.block == "attention" for stage in some) for some in compared)
+    masks = tuple(own.masks for own in found)
+    read = ((*(stage.output for stage in some), *own.masks) for some, own in zip(compared, found, strict=True))
     last = replace(
         classifier,
-        inputs=(before, *classifier.inputs[1:], *masks(architecture), *(stage.output for stage in compared)),
-        apply=partial(_classify_and_compare, classifier.apply, len(classifier.inputs) - 1, long),
-        signature=(classifier.signature, long, masks(architecture)),
+        inputs=(before, *classifier.inputs[1:], *chain.from_iterable(read)),
+        apply=partial(_classify_and_compare, classifier.apply, len(classifier.inputs) - 1, long, masks),
+        signature=(classifier.signature, long, masks),
     )
     return [*named, last]
 
 
 def apart(result: Array, shape: Shape) -> tuple[Array, Array]:
-    """The last stage's logits [batch, *shape], and what it compares beside them [batch, comparisons * length], which is
-    nothing where rows have no limits.
+    """The last stage's logits [batch, *shape], and what it compares beside them [batch, comparisons], which is nothing
+    where rows have no limits.
     """
     flat = result.reshape(len(result), -1)
     logits, compared = jnp.split(flat, [math.prod(shape)], axis=-1)
     return logits.reshape(len(result), *shape), compared
-
-
-def masks(architecture: Architecture) -> tuple[str, ...]:
-    """The masks that attention uses; none if all rows are seen somewhere, and count."""
-    reads = {ATTENTIONS[own.attention].reads for own in architecture.functions}
-    return () if "nothing" in reads else tuple(sorted(reads))
 
 
 def kept(architecture: Architecture, fits: Array, wanted: Array) -> tuple[Array, Array]:
@@ -83,21 +119,13 @@ def kept(architecture: Architecture, fits: Array, wanted: Array) -> tuple[Array,
 
     Args:
         architecture: one with limits.
-        fits: bool [batch, comparisons * length], whether what the last stage compares is at most zero.
+        fits: bool [batch, comparisons], whether what the last stage compares is at most zero.
         wanted: bool [batch].
 
     Returns:
         bool [batch], and bool [batch], which is false where some row is beyond its limit.
     """
-    limits = sum(architecture.limited) + sum(architecture.limited[1::2])  # after attention there are two
-    signs = 2 * len(masks(architecture))
-    of_rows = jnp.swapaxes(fits.reshape(len(fits), limits + signs, -1), 1, 2)
-    short, hidden = of_rows[..., :limits], of_rows[..., limits:]
-    if not signs:
-        hidden = jnp.zeros_like(short[..., :1])
-    # The first row counts, whatever its mask; what is wanted takes the place of that.
-    first = jnp.concatenate([wanted[:, None, None], jnp.ones_like(hidden[:, :1, 1:])], axis=-1)
-    hidden = jnp.concatenate([first, hidden[:, 1:]], axis=1)
+    short, hidden = _of_rows(architecture, fits, wanted)
     both, all_short, all_hidden = _all_of(
         jnp.stack(
             [
@@ -118,10 +146,50 @@ def within_limits(architecture: Architecture, compared: Array) -> Array:
 
     Args:
         architecture: one with limits.
-        compared: [batch, comparisons * length], what the last stage gives after the logits (`apart`).
+        compared: [batch, comparisons], what the last stage gives after the logits (`apart`).
     """
     fits = compared <= 0  # what is no number does not
     return kept(architecture, fits, jnp.ones(len(compared), bool))[0]
+
+
+def _of_rows(architecture: Architecture, fits: Array, wanted: Array) -> tuple[Array, Array]:
+    """Of all rows, those of one of the `resolutions` after another: whether they are short, bool [batch, rows, limits],
+    and hidden, bool [batch, rows, signs], by all of these bits.
+
+    A first row counts, whatever its mask; what is wanted takes the place of that in the first of all.
+    """
+    found = tuple(resolutions(architecture))
+    count, batch = fits.shape[1], len(fits)
+    length = next(n for n in range(1, count + 1) if count == sum(_size(own, n) for own in found))
+    all_short, all_hidden, start = [], [], 0
+    for number, own in enumerate(found):
+        part = fits[:, start : start + _size(own, length)].reshape(batch, own.comparisons, -1)
+        start += _size(own, length)
+        of_rows = jnp.swapaxes(part, 1, 2)
+        short, hidden = of_rows[..., : own.limits], of_rows[..., own.limits :]
+        if not own.masks:
+            hidden = jnp.zeros_like(short[..., :1])
+        one = jnp.zeros_like(hidden[:, :1, :1]) if number else wanted[:, None, None]
+        first = jnp.concatenate([one, jnp.ones_like(hidden[:, :1, 1:])], axis=-1)
+        all_short.append(short)
+        all_hidden.append(jnp.concatenate([first, hidden[:, 1:]], axis=1))
+    return _beneath(all_short), _beneath(all_hidden)
+
+
+def _size(own: Resolution, length: int) -> int:
+    return own.comparisons * rows_left(own.pools, length)
+
+
+def _beneath(parts: Sequence[Array]) -> Array:
+    """Bits [batch, rows, columns] one after another, the narrower filled up with what changes no product."""
+    widest = max(part.shape[-1] for part in parts)
+    filled = [
+        jnp.concatenate([part, jnp.ones((*part.shape[:-1], widest - part.shape[-1]), bool)], axis=-1)
+        if part.shape[-1] < widest
+        else part
+        for part in parts
+    ]
+    return jnp.concatenate(filled, axis=1) if len(filled) > 1 else filled[0]
 
 
 def _all_of(bits: Array) -> Array:
@@ -136,7 +204,8 @@ def _all_of(bits: Array) -> Array:
 def _classify_and_compare(
     classify: Apply,
     own_inputs: int,
-    long: Sequence[bool],
+    long: Sequence[Sequence[bool]],
+    masks: Sequence[Sequence[str]],
     p: Mapping[str, Array],
     hidden: Array,
     *others: Array,
@@ -144,10 +213,14 @@ def _classify_and_compare(
     observe: Observe = ignore,
 ) -> Array:
     logits = classify(p, hidden, *others[:own_inputs], dropout=dropout, observe=observe)
-    own_masks, rows = others[own_inputs : -len(long)], others[-len(long) :]
-    signs = [sign for mask in own_masks for sign in (mask, -mask)]
-    flat = logits.reshape(len(logits), -1)
-    return jnp.concatenate([flat, *_excesses(long, p["limits"], rows, observe), *signs], axis=-1)
+    compared: list[Array] = []
+    given, done = iter(others[own_inputs:]), 0
+    for some, own_masks in zip(long, masks, strict=True):
+        rows = list(islice(given, len(some)))
+        compared += _excesses(some, p["limits"][done : done + len(some)], rows, observe)
+        compared += [sign for mask in islice(given, len(own_masks)) for sign in (mask, -mask)]
+        done += len(some)
+    return jnp.concatenate([logits.reshape(len(logits), -1), *compared], axis=-1)
 
 
 def _excesses(long: Sequence[bool], limits: Array, rows: Sequence[Array], observe: Observe) -> Iterator[Array]:

@@ -8,11 +8,12 @@ from typing import Literal, Protocol, TypeAlias
 
 from ..later import Array
 from .functions.norms import Observe, ignore
+from .functions.pooling import Pool
 
 Parameters = dict[str, dict[str, Array]]
 """Stage name -> parameter name -> array."""
 Shape = tuple[int, ...]
-BlockName = Literal["embedding", "attention", "feed_forward", "classifier"]
+BlockName = Literal["embedding", "attention", "feed_forward", "pooling", "classifier"]
 
 
 Dropout: TypeAlias = Callable[[str, Array], Array]
@@ -37,7 +38,8 @@ class Stage:
     """One step of the model.
 
     `inputs` are the activations it reads, in the order in which `apply` takes them; `parameter_shapes` the parameters
-    it must be given. Two stages of equal `signature` compile to the same program for the same batch and length.
+    it must be given; `pools` how the rows that it leaves were pooled, and `limited` whether these have limits. Two
+    stages of equal `signature` compile to the same program for the same batch and length.
     """
 
     name: str
@@ -48,3 +50,5 @@ class Stage:
     parameter_shapes: Mapping[str, Shape] = field(hash=False, compare=False)
     apply: Apply = field(hash=False, compare=False, repr=False)
     signature: Hashable = field(compare=False, repr=False)
+    pools: tuple[Pool, ...] = ()
+    limited: bool = False

@@ -7,9 +7,10 @@ which parameters it finds.
 Activations, by name: `one_hot` [batch, length, vocabulary] or `rows` [batch, length, embedding_size], `hidden`
 [batch, length, hidden], `mask` [batch, length] (1 for real word pieces), `mask_over_length` [batch, length] (mask over
 the number of real pieces), `mask_over_window` [batch, length] (over that of a window, if that is less), `segment`
-[batch, length] (1 for those of a pair's second text), `logits` [batch, ...], of the shape that the model's kind of
-answer gives them (`answers`); where rows have `limits`, those have names of their own, and folded logits come with what
-tells whether all were kept.
+[batch, length] (1 for those of a pair's second text), `pooling.n` [batch, rows] (what each row counts in the mean that
+the n-th pooling makes of it), `mask.n` and `mask_over_length.n` [batch, rows left] (of those), `logits` [batch, ...],
+of the shape that the model's kind of answer gives them (`answers`); where rows have `limits`, those have names of their
+own, and folded logits come with what tells whether all were kept.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .architecture import Architecture
 from .blocks import Embedding, blocks_of
 from .functions.norms import Observe, ignore
 from .limits import apart, with_limits, within_limits
+from .masks import made_of_mask
 from .pieces.pairs import second_text
 from .stage import Dropout, Shape, Stage, keep
 
@@ -65,13 +67,12 @@ def hidden_states(
         observe: called with values that calibration and range checks need, named `<stage>/<what>`.
 
     Returns:
-        Hidden states [batch, length, hidden] after the embedding and after each layer, and logits [batch, ...].
+        Hidden states [batch, length, hidden] after the embedding and after each layer, where that pools in fewer rows
+        from there on, and logits [batch, ...].
     """
     values: dict[str, Array] = {name: jnp.asarray(value) for name, value in inputs.items()}
-    if "mask_over_length" not in values and "mask" in values:
-        values["mask_over_length"] = values["mask"] / jnp.sum(values["mask"], axis=-1, keepdims=True)
-    if architecture.window is not None and "mask_over_window" not in values and "mask" in values:
-        values["mask_over_window"] = architecture.window.mean(values["mask"])
+    if "mask" in values:
+        values = made_of_mask(architecture, values["mask"]) | values
     if "token_ids" in values and architecture.separator_token is not None:
         values["segment"] = second_text(values["token_ids"], architecture.separator_token).astype(jnp.float32)
     states: list[Array] = []
@@ -93,6 +94,8 @@ def hidden_states(
         values[stage.output] = result
         if stage.block in ("embedding", "feed_forward"):
             states.append(result)
+        elif stage.block == "pooling":
+            states[-1] = result
     return states, values["logits"]
 
 

@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 # Matplotlib wants colours; these stand for the page's and are replaced in the SVG.
 _TEXT, _GRID = "#010101", "#020202"
-_SERIES = tuple(f"#03030{number}" for number in range(1, 7))
+_SERIES = tuple(f"#03030{number}" for number in range(1, 8))
 _WIDTH, _ROW_HEIGHT, _MARGIN = 4.5, 0.28, 0.62  # inches: about a phone's width at the text's own size
 _FONT_SIZE = 11
 

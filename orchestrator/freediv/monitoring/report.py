@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..model.answers import answer_of
+from ..model.thinness import thinness
 from . import learned, units
 from .charts import Chart, Series, svg
 from .costs import CostRow, Figures, RunCost, block_name, cost_rows, link_share, party_figures, total
 
-BLOCK_COLOURS = {"attention": 1, "feed_forward": 2, "embedding": 3, "classifier": 4}
+BLOCK_COLOURS = {"attention": 1, "feed_forward": 2, "embedding": 3, "classifier": 4, "pooling": 7}
 SENT_COLOUR, RECEIVED_COLOUR = 5, 6
 
 
@@ -51,6 +52,7 @@ def render_report(run: RunCost, sentences: Sequence[Sentence] = ()) -> str:
         link_share=link_share(run),
         charts=[(chart, svg(chart)) for chart in _charts(rows, parties)],
         functions=_functions(run),
+        thinness=thinness(run.architecture),
         colours=BLOCK_COLOURS,
         sentences=sentences,
         percent=units.in_percent,

@@ -17,6 +17,7 @@ from ..cluster.configuration import PartyConfig
 from ..cluster.ports import unused_exit
 from ..errors import UserError
 from ..model import parameter_shapes
+from ..model.thinness import thinness
 from ..mpc.records import StageRecord
 from ..mpc.sharing.share_files import Manifest
 from ..mpc.worker.worker import ON_THIS_MACHINE, SECRET_BYTES, NotBegun, PeerLost, Worker, WorkerConfig, WorkerFailed
@@ -307,6 +308,8 @@ class Member:
         architecture = self.store.manifest(model_id).architecture
         functions = dict.fromkeys(f"{layer.attention} {layer.activation}" for layer in architecture.functions)
         about = f"{architecture.layers} layers, {architecture.hidden} wide, {' and '.join(functions)}"
+        if thinner := thinness(architecture):
+            about += f"; {thinner}"
         return pb.StoredModel(
             model_id=model_id,
             about=about,

@@ -18,6 +18,7 @@ from ...files import opened_output, replace_file
 from ...model import Architecture
 from ...model.answers import answer_of
 from ...model.checkpoints.certificate import FRACTION_BITS, RING_BITS
+from ...model.thinness import thinness
 from ..measures.bounds import within_the_ring
 from ..measures.evaluation import ACCURACY, Estimate, Evaluation, estimate_of
 from ..measures.headroom import CAPACITY_BITS, Headroom
@@ -127,10 +128,11 @@ def model_section(architecture: Architecture, more: str = "") -> Section:
         reads = f"images of {a.patches.height} x {a.patches.width} pixels"
         size = f"{a.positions} rows, patches of {a.patches.patch_height} x {a.patches.patch_width} pixels among them"
     labels = f" Labels: {', '.join(a.label_names)}." if a.labels > 1 else ""
+    thinner = f" Thinner: {thinner}." if (thinner := thinness(a)) else ""
     text = (
         f"It reads {reads} and answers {answer.words.kind}. Of the family {a.family}: {a.layers} layers, {a.hidden} "
         f"wide, {a.heads} heads, {a.intermediate} in the feed-forward block; {size}. "
-        f"Attention, activation and norms: {'; '.join(functions)}.{labels}"
+        f"Attention, activation and norms: {'; '.join(functions)}.{thinner}{labels}"
     )
     return "Model", f"{text} {more}"
 

@@ -30,14 +30,14 @@ def stage_bounds(model: Model) -> dict[str, float]:
     limits = iter(np.sqrt(np.asarray(folded["classifier"].get("limits", ()))))
     squares_at_last = 0.0  # of rows, where they are compared with their limits
     *layers, last = blocks_of(architecture)
-    for block, limited in zip(layers, architecture.limited, strict=True):
+    for block in layers:
         own = {name: np.asarray(value, np.float64) for name, value in folded[block.name].items()}
         if block.kind == "embedding" and model.public_table is not None:
             own["word"] = model.public_table
         bound = block.bound(own, rows)
         rows = bound.left
         found[block.name] = max(_largest(block, bound), rows.length)
-        if limited:
+        if block.limited:
             scale = LONG if block.kind == "attention" else 1.0
             beyond = (rows.length / scale) ** 2
             rows = replace(rows, length=min(rows.length, 1.001 * float(next(limits))))  # 1.001: for rounding

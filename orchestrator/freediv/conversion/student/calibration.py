@@ -16,8 +16,11 @@ from ...model.answers import answer_of
 from ...model.blocks import Classifier, blocks_of
 from ...model.functions.activation import ACTIVATIONS
 from ...model.functions.attention import ATTENTIONS
+from ...model.functions.pooling import of_pooled, pooled
+from ...model.masks import made_of_mask
 from ...progress import Meter
 from ..texts.batches import BatchPlan, plan_batches
+from ..training.losses import taught_states
 from .replacement import Student
 
 Array = jax.Array
@@ -32,7 +35,7 @@ def calibrate(student: Student, teacher: Model, sequences: Sequence[np.ndarray],
     differ, the classifier by least squares against the teacher's logits.
     """
     architecture = student.model.architecture
-    run = jax.jit(partial(_statistics, architecture, teacher.architecture))
+    run = jax.jit(partial(_statistics, architecture, teacher.architecture, student.layers))
     total: Any = None
     with Meter("calibrate", len(plan)) as meter:
         for index in range(len(plan)):
@@ -52,7 +55,8 @@ def calibrate(student: Student, teacher: Model, sequences: Sequence[np.ndarray],
             attention["constants.log_k"] = np.asarray(attention["constants.log_k"] - mean, np.float32)
         feed_forward = parameters[f"encoder.{layer}.feed_forward"]
         own_fit = ACTIVATIONS[functions.activation].fit
-        if fit and own_fit is not None and functions.activation != teacher.architecture.functions[layer].activation:
+        teachers = teacher.architecture.functions[student.layers[layer]]
+        if fit and own_fit is not None and functions.activation != teachers.activation:
             for name, value in (own_fit(total[f"{layer}.gram"], total[f"{layer}.moment"]) or {}).items():
                 feed_forward[f"constants.{name}"] = np.asarray(value, np.float32)
     if architecture.pooler != teacher.architecture.pooler:
@@ -72,10 +76,13 @@ def calibrate_norms(student: Model, exact: Architecture, sequences: Sequence[np.
     def logarithms(parameters: Parameters, inputs: Mapping[str, Array], weight: Array) -> dict[str, Array]:
         seen: dict[str, Array] = {}
         hidden_states(exact, parameters, inputs, observe=seen.__setitem__)
-        real = inputs["mask"] * weight[:, None]
-        logs = {name: jnp.log(seen[f"{name}/variance"][..., 0] + exact.norm_epsilon) * real for name in names}
-        found = {name: jnp.stack([log[:, 0].sum(), log[:, 1:].sum()]) for name, log in logs.items()}
-        return found | {"": jnp.stack([real[:, 0].sum(), real[:, 1:].sum()])}
+        masks, found = made_of_mask(exact, inputs["mask"]), {}
+        for stage in stages(exact):
+            if stage.name in names:
+                real = masks[of_pooled("mask", stage.pools)] * weight[:, None]
+                logs = jnp.log(seen[f"{stage.name}/variance"][..., 0] + exact.norm_epsilon) * real
+                found[stage.name] = jnp.array([[x[:, 0].sum(), x[:, 1:].sum()] for x in (logs, real)])
+        return found
 
     total: Any = None
     for index in range(len(plan)):
@@ -84,13 +91,15 @@ def calibrate_norms(student: Model, exact: Architecture, sequences: Sequence[np.
         total = found if total is None else jax.tree.map(jnp.add, total, found)
     parameters = {stage: dict(own) for stage, own in student.parameters.items()}
     for name in names:
-        parameters[name]["norm.log_g"] = np.asarray(-0.5 * total[name] / total[""], np.float32)
+        logs, rows = total[name]
+        parameters[name]["norm.log_g"] = np.asarray(-0.5 * logs / np.maximum(rows, 1), np.float32)
     return replace(student, parameters=parameters)
 
 
 def _statistics(
     architecture: Architecture,
     teacher: Architecture,
+    layers: tuple[int, ...],
     parameters: Parameters,
     teacher_parameters: Parameters,
     inputs: Mapping[str, Array],
@@ -100,39 +109,46 @@ def _statistics(
     seen: dict[str, Array] = {}
     observe = seen.__setitem__
     hidden, logits = hidden_states(teacher, teacher_parameters, inputs, observe=observe)
-    mask = inputs["mask"] * weight[:, None]
-    values = {"mask": inputs["mask"], "mask_over_length": inputs["mask"] / inputs["mask"].sum(-1, keepdims=True)}
-    if architecture.window is not None:
-        values["mask_over_window"] = architecture.window.mean(inputs["mask"])
+    values = made_of_mask(architecture, inputs["mask"])
+    states = taught_states(layers, teacher)
+
+    def given(number: int) -> Array:
+        """What the student is to have after so many layers: the teacher's rows, pooled as its own are."""
+        earlier = teacher.pools_before(states[number])
+        pools = architecture.pools_before(number)[len(earlier) :]
+        return pooled(pools, hidden[states[number]], values[of_pooled("mask", earlier)])[0]
+
     found: dict[str, Array] = {}
     for stage in stages(architecture):
         if stage.block != "attention" or stage.layer is None or "constants.log_k" not in stage.parameter_shapes:
             continue
-        values["hidden"] = hidden[stage.layer]
+        values["hidden"] = given(stage.layer)
+        mask = values[of_pooled("mask", stage.pools)] * weight[:, None]
         stage.apply(parameters[stage.name], *(values[name] for name in stage.inputs), observe=observe)
         shared = values[stage.inputs[1] if len(stage.inputs) > 1 else "mask_over_length"]
         row_sums = jnp.einsum("bhqk,bk->bhq", seen["weights"], shared)
         found[f"{stage.layer}.rows"] = mask.sum()
         found[f"{stage.layer}.sums"] = jnp.einsum("bhq,bq->h", row_sums, mask)
         found[f"{stage.layer}.logs"] = jnp.einsum("bhq,bq->h", jnp.log(row_sums + 1e-30), mask)
-    for layer, functions in enumerate(teacher.functions):
+    for number, layer in enumerate(layers):
         # Least squares of the teacher's activation on (x^2, x, 1).
-        x = seen[f"encoder.{layer}.feed_forward/activation_in"]
+        x, functions = seen[f"encoder.{layer}.feed_forward/activation_in"], teacher.functions[layer]
+        mask = values[of_pooled("mask", teacher.pools_before(layer))] * weight[:, None]
         powers = jnp.stack([x * x, x, jnp.ones_like(x)])
         counted = powers * mask[..., None]
-        found[f"{layer}.gram"] = jnp.einsum("iblf,jblf->ij", counted, powers)
-        found[f"{layer}.moment"] = jnp.einsum("iblf,blf->i", counted, ACTIVATIONS[functions.activation].apply(x))
+        found[f"{number}.gram"] = jnp.einsum("iblf,jblf->ij", counted, powers)
+        found[f"{number}.moment"] = jnp.einsum("iblf,blf->i", counted, ACTIVATIONS[functions.activation].apply(x))
     if not answer_of(architecture).linear:
         return found
     classifier = blocks_of(architecture)[-1]
     assert isinstance(classifier, Classifier)
-    values["hidden"] = hidden[-1]
+    values["hidden"] = given(architecture.layers)
     own = classifier.completed(parameters["classifier"])
     features = classifier.features(False, own, *(values[name] for name in classifier.inputs()))
     if architecture.pooler == "identity":
         features = features @ own["pooler.weight"] + own["pooler.bias"]
     features = jnp.concatenate([features, jnp.ones_like(features[..., :1])], axis=-1)
-    counted = features * (weight[:, None] if features.ndim == 2 else mask[..., None])
+    counted = features * (weight[:, None] if features.ndim == 2 else values["mask"][..., None] * weight[:, None, None])
     found["classifier.gram"] = jnp.einsum("...i,...j->ij", counted, features)
     found["classifier.moment"] = jnp.einsum("...i,...j->ij", counted, logits)
     return found

@@ -64,7 +64,7 @@ class _Distillation:
     ) -> None:
         self._teacher, self._recipe, self._run = teacher, recipe, run
         self._own, self._guide, self._programs = own_sequences, guide, programs
-        self._model, self._done = student.model, dict[str, Trained]()
+        self._model, self._done, self._layers = student.model, dict[str, Trained](), student.layers
         # Aligned position by position: the teacher reads the student's word pieces.
         self._beside: dict[str, Any] = {"teacher": teacher.parameters, "kept": student.kept}
 
@@ -72,16 +72,16 @@ class _Distillation:
         recipe, teacher, architecture = self._recipe, self._teacher.architecture, self._model.architecture
         exact = with_roots(architecture)
         if recipe.progressive is not None:
-            for step, mixed in enumerate(replaced_so_far(exact, teacher, recipe.progressive), start=1):
-                loss = hidden_state_loss(mixed, teacher)
+            for step, mixed in enumerate(replaced_so_far(exact, teacher, self._layers, recipe.progressive), start=1):
+                loss = hidden_state_loss(mixed, teacher, self._layers)
                 self._train(f"progressive-{step}", loss, recipe.progressive, 100 + step, self._beside)
         if recipe.hidden.epochs:
-            self._train("hidden", hidden_state_loss(exact, teacher), recipe.hidden, 1, self._beside)
+            self._train("hidden", hidden_state_loss(exact, teacher, self._layers), recipe.hidden, 1, self._beside)
         penalty = 0.0
         if exact != architecture:
             penalty = recipe.norms.penalty
             self._model = calibrate_norms(self._model, exact, self._own[: recipe.calibration_rows])
-            loss = rootless_loss(architecture, teacher, recipe.norms.anneal, penalty)
+            loss = rootless_loss(architecture, teacher, self._layers, recipe.norms.anneal, penalty)
             self._train("norms", loss, recipe.norms, 3, self._beside)
         if recipe.logits.epochs:
             self._train("logits", logit_loss(architecture, penalty), recipe.logits, 2, None)
@@ -130,14 +130,19 @@ def with_roots(architecture: Architecture) -> Architecture:
 
 
 def replaced_so_far(
-    student: Architecture, teacher: Architecture, recipe: ProgressiveRecipe
+    student: Architecture, teacher: Architecture, layers: Sequence[int], recipe: ProgressiveRecipe
 ) -> tuple[Architecture, ...]:
-    """The student with its own functions in some layers and the teacher's in the others, one architecture a step."""
+    """The student, which has these layers of the teacher, with its own functions in some of them and the teacher's in
+    the others, one architecture a step.
+    """
     order = list(range(student.layers)) if recipe.order == "up" else list(reversed(range(student.layers)))
     found = []
     for end in range(recipe.layers_at_once, student.layers, recipe.layers_at_once):
         own = set(order[:end])
-        functions = tuple((student if layer in own else teacher).functions[layer] for layer in range(student.layers))
+        functions = tuple(
+            student.functions[number] if number in own else teacher.functions[layer]
+            for number, layer in enumerate(layers)
+        )
         found.append(student.model_copy(update={"functions": functions}))
     return tuple(found)
 

@@ -7,17 +7,40 @@ from typing import Literal, TypeVar
 
 from pydantic import Field
 
-from ...model import Architecture, LayerFunctions, Precision, Weights
+from ...model import Architecture, LayerFunctions, LayerSizes, Precision, Weights
+from ...model.functions.pooling import Pool
 from ...yaml_file import Strict, read_yaml
 
 
-class LayerChoice(Strict):
-    """Functions of one layer where they differ from those of all layers."""
+class PoolRecipe(Strict):
+    """Rows that become fewer after a layer."""
+
+    rows: int = Field(ge=2, le=64, description="neighbours that become their mean")
+    first_apart: bool = Field(default=True, description="the first row, of the text as a whole, stays as it is")
+
+
+class SizesRecipe(Strict):
+    """How thin a layer is; what is left out is as the teacher has it."""
+
+    heads: int | None = Field(default=None, ge=1, description="those that contribute most are kept")
+    intermediate: int | None = Field(
+        default=None, ge=1, description="width of the feed-forward block; neurons that contribute most are kept"
+    )
+    pool: PoolRecipe | None = Field(default=None, description="after the layer")
+
+
+class LayerChoice(SizesRecipe):
+    """Functions and sizes of one layer where they differ from those of all layers."""
 
     attention: str | None = None
     activation: str | None = None
     attention_norm: str | None = None
     feed_forward_norm: str | None = None
+
+    @property
+    def functions(self) -> dict[str, str]:
+        """Those that it names."""
+        return self.model_dump(include=set(LayerFunctions.model_fields), exclude_none=True)
 
 
 class EmbeddingRecipe(Strict):
@@ -102,7 +125,11 @@ class Recipe(Strict):
 
     name: str
     functions: LayerFunctions
-    layers: dict[int, LayerChoice] = Field(default_factory=dict, description="exceptions, by layer number from 0")
+    sizes: SizesRecipe = Field(default=SizesRecipe(), description="of all layers")
+    layers: dict[int, LayerChoice] = Field(
+        default_factory=dict, description="exceptions, by the number that a layer has in the teacher, from 0"
+    )
+    leave_out: tuple[int, ...] = Field(default=(), description="layers of the teacher that the student does not have")
     embedding_norm: str = "layernorm"
     pooler: str = Field(default="none", description="the teacher's, as tanh; identity: without it; none: no pooler")
     embedding: EmbeddingRecipe = EmbeddingRecipe()
@@ -135,8 +162,9 @@ class Recipe(Strict):
     def functions_of(self, teacher: Architecture) -> tuple[LayerFunctions, ...]:
         """The functions of each layer of the student; where the teacher has no norm, none."""
         chosen = []
-        for layer, own in enumerate(teacher.functions):
-            changes = self.layers.get(layer, LayerChoice()).model_dump(exclude_none=True)
+        for layer in self.layers_of(teacher):
+            own = teacher.functions[layer]
+            changes = self.layers.get(layer, LayerChoice()).functions
             norms = ("attention_norm", "feed_forward_norm")
             missing = {name: "none" for name in norms if getattr(own, name) == "none"}
             chosen.append(LayerFunctions(**{**self.functions.model_dump(), **changes, **missing}))
@@ -145,8 +173,27 @@ class Recipe(Strict):
     def all_functions(self) -> tuple[LayerFunctions, ...]:
         """What layers have by this recipe, whatever the teacher; each once."""
         own = self.functions.model_dump()
-        others = [choice.model_dump(exclude_none=True) for choice in self.layers.values()]
+        others = [choice.functions for choice in self.layers.values()]
         return tuple(dict.fromkeys(LayerFunctions(**{**own, **changes}) for changes in ({}, *others)))
+
+    def layers_of(self, teacher: Architecture) -> tuple[int, ...]:
+        """The teacher's layers that the student has."""
+        return tuple(layer for layer in range(teacher.layers) if layer not in self.leave_out)
+
+    def sizes_of(self, teacher: Architecture) -> tuple[LayerSizes, ...]:
+        """How thin each layer of the student is; nothing where none is thinner than the teacher says."""
+        found = []
+        for layer in self.layers_of(teacher):
+            own, chosen = teacher.size_of(layer), self.layers.get(layer, LayerChoice())
+            pool = chosen.pool or self.sizes.pool
+            found.append(
+                LayerSizes(
+                    heads=chosen.heads or self.sizes.heads or own.heads,
+                    intermediate=chosen.intermediate or self.sizes.intermediate or own.intermediate,
+                    pool=own.pool if pool is None else Pool(**pool.model_dump()),
+                )
+            )
+        return tuple(found) if any(one != LayerSizes() for one in found) else ()
 
     def embedding_norm_of(self, teacher: Architecture) -> str:
         """The norm of the student's embedding; where the teacher has none, none."""

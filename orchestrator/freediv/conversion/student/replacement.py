@@ -4,26 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from ...errors import UserError
-from ...model import Model, Reader, convert_functions
+from ...model import Architecture, Model, Reader, convert_functions
 from ...model.answers import answer_of
 from ...model.reading.texts import TextReader
 from ..texts.vocabulary import cut_vocabulary
+from ..training.losses import taught_states
+from .narrowing import in_layers, narrowed
 from .recipe import EmbeddingRecipe, Recipe
 
 
 @dataclass(frozen=True)
 class Student:
-    """A student, what reads for it, and `kept` [student's vocabulary]: the teacher's id of each of its word pieces, or
-    None where both read images.
+    """A student, what reads for it, `kept` [student's vocabulary]: the teacher's id of each of its word pieces, or None
+    where both read images; and the teacher's number of each of its layers.
     """
 
     model: Model
     reader: Reader
     kept: np.ndarray | None
+    layers: tuple[int, ...]
 
     def as_teachers(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The student's inputs as the teacher reads them."""
@@ -47,10 +52,7 @@ def make_student(
         UserError: the recipe asks for more than the teacher has.
     """
     architecture = teacher.architecture
-    unknown = [layer for layer in recipe.layers if not 0 <= layer < architecture.layers]
-    if unknown:
-        last = architecture.layers - 1
-        raise UserError(f"recipe {recipe.name}, layers.{unknown[0]}: the teacher's layers are 0 to {last}")
+    layers = _layers(recipe, architecture)
     positions = recipe.positions or architecture.positions
     if positions > architecture.positions:
         raise UserError(f"recipe {recipe.name}, positions: {positions}, but the teacher has {architecture.positions}")
@@ -73,16 +75,69 @@ def make_student(
         raise UserError(f"recipe {recipe.name}, pooler: the teacher has none; set it to none")
     if recipe.pooler not in (usable := dict.fromkeys((architecture.pooler, "identity", "none"))):
         raise UserError(f"recipe {recipe.name}, pooler: {recipe.pooler!r}; with this teacher, {' or '.join(usable)}")
-    model = convert_functions(
-        replace(teacher, parameters={**teacher.parameters, "embedding": embedding, "classifier": classifier}),
+    changes: dict[str, Any] = {
         **words,
-        positions=positions,
-        embedding_norm=recipe.embedding_norm_of(architecture),
-        pooler=recipe.pooler,
-        pooler_norm=architecture.pooler_norm if recipe.pooler == architecture.pooler else "none",
-        functions=recipe.functions_of(architecture),
-    )
-    return Student(model, reader, kept)
+        "layers": len(layers),
+        "sizes": recipe.sizes_of(architecture),
+        "functions": recipe.functions_of(architecture),
+        "positions": positions,
+        "embedding_norm": recipe.embedding_norm_of(architecture),
+        "pooler": recipe.pooler,
+        "pooler_norm": architecture.pooler_norm if recipe.pooler == architecture.pooler else "none",
+    }
+    chosen = _drawn(sequences, recipe)
+    own = in_layers(narrowed(teacher, chosen, dict(zip(layers, changes["sizes"], strict=False))), layers)
+    start = replace(teacher, parameters={**own, "embedding": embedding, "classifier": classifier})
+    try:
+        model = convert_functions(start, **changes)
+    except ValidationError as error:
+        said = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UserError(f"recipe {recipe.name}: {said}") from None
+    _require_aligned(recipe, model.architecture, architecture, layers)
+    return Student(model, reader, kept, layers)
+
+
+def _layers(recipe: Recipe, teacher: Architecture) -> tuple[int, ...]:
+    """The teacher's layers that the student has.
+
+    Raises:
+        UserError: it names some that the teacher does not have, or asks for more of one than there is.
+    """
+    for where, named in (("layers.", recipe.layers), ("leave_out, layer ", recipe.leave_out)):
+        for layer in named:
+            if not 0 <= layer < teacher.layers:
+                last = teacher.layers - 1
+                raise UserError(f"recipe {recipe.name}, {where}{layer}: the teacher's layers are 0 to {last}")
+    layers = recipe.layers_of(teacher)
+    if not layers and teacher.layers:
+        raise UserError(f"recipe {recipe.name}, leave_out: no layer would be left; keep one at least")
+    if recipe.leave_out and teacher.window is not None:
+        raise UserError(
+            f"recipe {recipe.name}, leave_out: which of the teacher's layers see near places alone goes by their "
+            "numbers; keep all layers"
+        )
+    for layer, own in zip(layers, recipe.sizes_of(teacher), strict=False):
+        for name, most in (("heads", teacher.heads_of(layer)), ("intermediate", teacher.intermediate_of(layer))):
+            if (wanted := getattr(own, name) or most) > most:
+                raise UserError(f"recipe {recipe.name}, layer {layer}, {name}: {wanted}, but the teacher has {most}")
+    return layers
+
+
+def _drawn(sequences: list[np.ndarray], recipe: Recipe) -> list[np.ndarray]:
+    """The texts that calibration sees."""
+    rows = np.random.default_rng(recipe.seed).permutation(len(sequences))[: recipe.calibration_rows]
+    return [sequences[row] for row in rows]
+
+
+def _require_aligned(recipe: Recipe, student: Architecture, teacher: Architecture, layers: tuple[int, ...]) -> None:
+    """Where the teacher's rows are pooled themselves, the student's have to be pooled so, too, and may be further."""
+    for number, state in enumerate(taught_states(layers, teacher)):
+        own, given = student.pools_before(number), teacher.pools_before(state)
+        if own[: len(given)] != given:
+            raise UserError(
+                f"recipe {recipe.name}: the teacher's rows are pooled before its layer {state}, and the student's are "
+                "not pooled so; pool as the teacher does, or convert from one that does not"
+            )
 
 
 class _Table:

@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...model import Architecture, Model, Parameters, hidden_states, stages
+from ...model.functions.pooling import of_pooled
+from ...model.masks import made_of_mask
 from ...progress import Meter, say
 from ..measures.bounds import stage_bounds
 from ..measures.headroom import bits_of
@@ -36,8 +38,7 @@ def with_row_limits(model: Model, sequences: Sequence[np.ndarray]) -> Model:
     if not any(architecture.limited):
         return model
     usual = _usual_rows(model, sequences)
-    *layers, _ = stages(architecture)
-    chosen = [stage for stage, limited in zip(layers, architecture.limited, strict=True) if limited]
+    chosen = [stage for stage in stages(architecture) if stage.limited]
     after_attention = np.array([stage.block == "attention" for stage in chosen])
 
     def limited_by(limits: np.ndarray) -> Model:
@@ -84,7 +85,10 @@ def _largest_rows(architecture: Architecture, parameters: Parameters, inputs: Ma
     """Logarithm of the largest mean square of a row that leaves a norm without its root [batch, norms]."""
     seen: dict[str, jax.Array] = {}
     hidden_states(architecture, parameters, inputs, observe=seen.__setitem__)
-    padded = inputs["mask"] == 0
-    names = [f"{stage.name}/log_variance_g2" for stage in stages(architecture)]
-    rows = [jnp.where(padded, -jnp.inf, seen[name][..., 0]) for name in names if name in seen]
-    return jnp.stack([jnp.max(own, axis=-1) for own in rows], axis=-1)
+    masks = made_of_mask(architecture, inputs["mask"])
+    longest = [
+        jnp.max(jnp.where(masks[of_pooled("mask", stage.pools)] == 0, -jnp.inf, seen[name][..., 0]), axis=-1)
+        for stage in stages(architecture)
+        if (name := f"{stage.name}/log_variance_g2") in seen
+    ]
+    return jnp.stack(longest, axis=-1)

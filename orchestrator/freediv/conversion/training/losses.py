@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ...model import Architecture, Parameters, hidden_states
+from ...model import Architecture, Parameters, hidden_states, stages
 from ...model.answers import answer_of
+from ...model.functions.pooling import of_pooled, pooled
+from ...model.masks import made_of_mask
 from .loop import Loss
 
 Array = jax.Array
 _INPUTS = ("token_ids", "rows", "mask")
 
 
-def hidden_state_loss(student: Architecture, teacher: Architecture) -> Loss:
-    """Mean squared error of the hidden states over real pieces, summed over the embedding's output and all layers."""
+def taught_states(layers: Sequence[int], teacher: Architecture) -> tuple[int, ...]:
+    """Which of the teacher's hidden states each of a student's is to become that has these of its layers: what the next
+    of them reads, and at the end what the last one leaves.
+    """
+    return (0, *layers[1:], teacher.layers)[: len(layers) + 1]
+
+
+def hidden_state_loss(student: Architecture, teacher: Architecture, layers: Sequence[int]) -> Loss:
+    """Mean squared error of the hidden states over real rows, summed over the embedding's output and all layers; where
+    the student's rows are pooled, to the teacher's, pooled likewise.
+    """
 
     def loss(parameters: Parameters, constants: Any, batch: Mapping[str, Array], key: Array) -> Array:
         found, _ = hidden_states(student, parameters, inputs_of(batch))
-        errors = [jnp.mean(jnp.square(f - w), axis=-1) for f, w in _beside(found, teacher, constants, batch)]
-        return sum((_over_real(error, batch) for error in errors), jnp.zeros(()))
+        beside = _beside(student, found, teacher, layers, constants, batch)
+        return sum((_over_real(jnp.mean(jnp.square(f - w), axis=-1), m, batch) for f, w, m in beside), jnp.zeros(()))
 
     return loss
 
 
-def rootless_loss(student: Architecture, teacher: Architecture, anneal: float, penalty: float) -> Loss:
+def rootless_loss(
+    student: Architecture, teacher: Architecture, layers: Sequence[int], anneal: float, penalty: float
+) -> Loss:
     """Hidden states while norms lose their roots.
 
     Sum over layers of mean log(1 + squared error), which a few exploding pieces cannot carry away, and the penalty of
@@ -38,9 +51,9 @@ def rootless_loss(student: Architecture, teacher: Architecture, anneal: float, p
         seen: dict[str, Array] = {}
         annealed = _annealed(parameters, jnp.minimum(1.0, batch["progress"] / anneal))
         found, _ = hidden_states(student, annealed, inputs_of(batch), observe=seen.__setitem__)
-        errors = [jnp.mean(jnp.log1p(jnp.square(f - w)), axis=-1) for f, w in _beside(found, teacher, constants, batch)]
-        total = sum((_over_real(error, batch) for error in errors), jnp.zeros(()))
-        return total + penalty * _explosions(seen, batch)
+        beside = _beside(student, found, teacher, layers, constants, batch)
+        errors = (_over_real(jnp.mean(jnp.log1p(jnp.square(f - w)), axis=-1), m, batch) for f, w, m in beside)
+        return sum(errors, jnp.zeros(())) + penalty * _explosions(student, seen, batch)
 
     return loss
 
@@ -59,7 +72,7 @@ def logit_loss(student: Architecture, penalty: float = 0.0) -> Loss:
         )
         each = answer.distance(logits, batch["targets"], batch["mask"])
         mean = jnp.sum(each * batch["weight"]) / jnp.sum(batch["weight"])
-        return mean + penalty * _explosions(seen, batch)
+        return mean + penalty * _explosions(student, seen, batch)
 
     return loss
 
@@ -75,23 +88,38 @@ def inputs_of(batch: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _beside(
-    found: list[Array], teacher: Architecture, constants: Any, batch: Mapping[str, Array]
-) -> list[tuple[Array, Array]]:
-    """The student's hidden states, each with the teacher's, which reads the student's word pieces."""
+    student: Architecture,
+    found: list[Array],
+    teacher: Architecture,
+    layers: Sequence[int],
+    constants: Any,
+    batch: Mapping[str, Array],
+) -> list[tuple[Array, Array, Array]]:
+    """The student's hidden states, each with the teacher's, which reads the student's word pieces, and their mask."""
     inputs = inputs_of(batch)
     if constants["kept"] is not None:
         inputs |= {"token_ids": constants["kept"][batch["token_ids"]]}
-    wanted, _ = hidden_states(teacher, jax.lax.stop_gradient(constants["teacher"]), inputs)
-    return list(zip(found, wanted, strict=True))
+    states, _ = hidden_states(teacher, jax.lax.stop_gradient(constants["teacher"]), inputs)
+    masks, beside = made_of_mask(student, batch["mask"]), []
+    for number, state in enumerate(taught_states(layers, teacher)):
+        pools, earlier = student.pools_before(number), teacher.pools_before(state)
+        wanted, mask = pooled(pools[len(earlier) :], states[state], masks[of_pooled("mask", earlier)])
+        beside.append((found[number], wanted, mask))
+    return beside
 
 
-def _explosions(seen: Mapping[str, Array], batch: Mapping[str, Array]) -> Array:
+def _explosions(student: Architecture, seen: Mapping[str, Array], batch: Mapping[str, Array]) -> Array:
     """Sum over norms without a root of mean (ln(variance g^2))^2: 0 where g is what the root would have given."""
-    logarithms = [value for name, value in seen.items() if name.endswith("/log_variance_g2")]
-    return sum((_over_real(jnp.square(value[..., 0]), batch) for value in logarithms), jnp.zeros(()))
+    masks = made_of_mask(student, batch["mask"])
+    each = (
+        _over_real(jnp.square(seen[name][..., 0]), masks[of_pooled("mask", stage.pools)], batch)
+        for stage in stages(student)
+        if (name := f"{stage.name}/log_variance_g2") in seen
+    )
+    return sum(each, jnp.zeros(()))
 
 
-def _over_real(values: Array, batch: Mapping[str, Array]) -> Array:
-    """The mean of values [batch, length] over real pieces of real rows."""
-    real = batch["mask"] * batch["weight"][:, None]
+def _over_real(values: Array, mask: Array, batch: Mapping[str, Array]) -> Array:
+    """The mean of values [batch, rows] over real rows of real texts."""
+    real = mask * batch["weight"][:, None]
     return jnp.sum(values * real) / jnp.sum(real)

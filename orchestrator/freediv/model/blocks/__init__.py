@@ -12,6 +12,7 @@ from .disentangled_attention import DisentangledAttention
 from .embedding import Embedding
 from .feed_forward import FeedForward
 from .patch_embedding import PatchEmbedding
+from .pooling import Pooling
 
 __all__ = ["Block", "Bound", "Classifier", "Embedding", "Rows", "blocks_of", "multiply_heads"]
 
@@ -24,4 +25,6 @@ def blocks_of(architecture: Architecture) -> tuple[Block, ...]:
     for layer in range(architecture.layers):
         found.append(attention(architecture, layer, before=found[-1].after.name))
         found.append(FeedForward(architecture, layer, before=found[-1].after.name))
+        if architecture.size_of(layer).pool is not None:
+            found.append(Pooling(architecture, layer, before=found[-1].after.name))
     return (*found, Classifier(architecture, before=found[-1].after.name))

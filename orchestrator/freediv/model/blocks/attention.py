@@ -8,10 +8,11 @@ from collections.abc import Hashable, Iterator, Mapping
 import numpy as np
 
 from ...later import Array, jitted, jnp
-from ..architecture import Architecture
+from ..architecture import Architecture, LayerSizes
 from ..functions.attention import ATTENTIONS
 from ..functions.constant import Constant
 from ..functions.norms import Observe
+from ..functions.pooling import of_pooled, pieces_a_row, rows_left
 from ..functions.relative import score_bias
 from ..functions.rotary import turned
 from ..functions.singular_values import spectral_norm, spectral_norm_of_product
@@ -50,6 +51,9 @@ class Attention(ResidualBlock):
         window, rotary = architecture.window, architecture.rotary
         self.window = window if window is not None and window.on(layer) else None
         self.turns = None if rotary is None else rotary.base(self.window is not None)
+        self.heads = architecture.heads_of(layer)
+        self.inner = self.heads * architecture.head_size
+        self.apart = pieces_a_row(self.pools)
 
     @property
     def width(self) -> int:
@@ -65,30 +69,30 @@ class Attention(ResidualBlock):
         if self.function.reads == "nothing" or not self.architecture.padded:
             return ("hidden",)
         nearby = self.window is not None and self.function.reads == "mask_over_length"
-        return ("hidden", "mask_over_window" if nearby else self.function.reads)
+        return ("hidden", "mask_over_window" if nearby else of_pooled(self.function.reads, self.pools))
 
     def shapes(self, folded: bool) -> dict[str, Shape]:
-        a = self.architecture
+        a, inner = self.architecture, self.inner
         shapes: dict[str, Shape] = {
-            "qkv.weight": (a.hidden, 3 * a.hidden),
-            "qkv.bias": (3 * a.hidden,),
-            "output.weight": (a.hidden, a.hidden),
+            "qkv.weight": (a.hidden, 3 * inner),
+            "qkv.bias": (3 * inner,),
+            "output.weight": (inner, a.hidden),
             "output.bias": (a.hidden,),
         }
         if a.relative_buckets:
-            shapes["relative"] = (a.relative_buckets, a.heads)
+            shapes["relative"] = (a.relative_buckets, self.heads)
         elif folded and self.function.shifts:
-            shapes["shift"] = (a.heads,)
+            shapes["shift"] = (self.heads,)
         return shapes | self.residual_shapes() if folded else shapes
 
     def constants(self) -> Iterator[tuple[str, Constant, Shape]]:
         for name, constant in self.function.constants.items():
-            yield f"constants.{name}", constant, (self.architecture.heads,)
+            yield f"constants.{name}", constant, (self.heads,)
         yield from super().constants()
 
     def variant(self) -> tuple[Hashable, ...]:
         places = (self.turns, self.window)
-        return (self.function.name, self.architecture.heads, self.architecture.row_limits, *places, *super().variant())
+        return (self.function.name, self.heads, self.architecture.row_limits, *places, *super().variant())
 
     def branch(self, folded: bool, p: Mapping[str, Array], *inputs: Array, dropout: Dropout, observe: Observe) -> Array:
         a, function = self.architecture, self.function
@@ -104,11 +108,12 @@ class Attention(ResidualBlock):
             value = value / length
 
         def split(x: Array) -> Array:
-            return x.reshape(batch, length, a.heads, a.head_size).transpose(0, 2, 1, 3)
+            return x.reshape(batch, length, self.heads, a.head_size).transpose(0, 2, 1, 3)
 
         if self.turns is not None:
-            both = turned(qkv[..., : 2 * a.hidden].reshape(batch, length, 2 * a.heads, a.head_size), self.turns)
-            query, key = jnp.split(both.reshape(batch, length, 2 * a.hidden), 2, axis=-1)
+            both = qkv[..., : 2 * self.inner].reshape(batch, length, 2 * self.heads, a.head_size)
+            both = turned(both, self.turns, self.apart)
+            query, key = jnp.split(both.reshape(batch, length, 2 * self.inner), 2, axis=-1)
             observe("turned", both)
         x = self.scores(folded, p, split(query), split(key).swapaxes(-1, -2))
         shift: Array | float | None = p.get("shift")
@@ -127,9 +132,35 @@ class Attention(ResidualBlock):
             if self.window is not None:
                 weights = weights * jnp.asarray(self.window.near(length))
         observe("weights", weights)
-        context = multiply_heads(dropout("weights", weights), split(value)).transpose(0, 2, 1, 3).reshape(hidden.shape)
+        context = multiply_heads(dropout("weights", weights), split(value)).transpose(0, 2, 1, 3)
+        context = context.reshape(batch, length, self.inner)
         observe("context", context)
         return dropout("output", dense(context, p["output.weight"], p["output.bias"]))
+
+    @property
+    def units(self) -> int:
+        return self.heads
+
+    def units_in(self, sizes: LayerSizes) -> int:
+        return sizes.heads or self.heads
+
+    @property
+    def holds(self) -> str:
+        return "context"
+
+    def columns_of(self, heads: np.ndarray) -> np.ndarray:
+        """The columns of these heads, among those of all."""
+        size = self.architecture.head_size
+        return np.concatenate([np.arange(head * size, (head + 1) * size) for head in heads])
+
+    def keeping(self, own: Mapping[str, np.ndarray], units: np.ndarray) -> dict[str, np.ndarray]:
+        columns, found = self.columns_of(units), dict(own)
+        for name in ("qkv.weight", "qkv.bias"):
+            if name in own:
+                found[name] = own[name][..., np.concatenate([part * self.inner + columns for part in range(3)])]
+        found["output.weight"] = own["output.weight"][columns]
+        of_heads = [name for name in own if name == "relative" or name.startswith("constants.")]
+        return found | {name: own[name][..., units] for name in of_heads}
 
     def scores(self, folded: bool, p: Mapping[str, Array], query: Array, key: Array) -> Array:
         """Scores [batch, heads, length, length] before scale and shift, of query [batch, heads, length, head_size] and
@@ -137,11 +168,11 @@ class Attention(ResidualBlock):
         """
         x = multiply_heads(query, key)
         if "relative" in p:
-            x = x + score_bias(p["relative"], query.shape[2]) * (1 if folded else self.width**0.5)
+            x = x + score_bias(p["relative"], query.shape[2], self.apart) * (1 if folded else self.width**0.5)
         return x
 
     def scale(self, own: Own, columns: Array) -> None:
-        """Multiply what scores are made of, for queries as for keys, by [hidden]."""
+        """Multiply what scores are made of, for queries as for keys, by [heads * head_size]."""
         all_columns = jnp.concatenate([columns, columns, jnp.ones_like(columns)])
         own["qkv.weight"] = own["qkv.weight"] * all_columns
         own["qkv.bias"] = own["qkv.bias"] * all_columns
@@ -152,11 +183,11 @@ class Attention(ResidualBlock):
         """
         a = self.architecture
         scale, shift = self.function.affine(take_constants(own), self.width)
-        half = jnp.sqrt(jnp.broadcast_to(jnp.asarray(scale, jnp.float32), (a.heads,)))
+        half = jnp.sqrt(jnp.broadcast_to(jnp.asarray(scale, jnp.float32), (self.heads,)))
         self.scale(own, jnp.repeat(half, a.head_size))
         if self.shares_length:
             root = a.positions**-0.5
-            columns = jnp.repeat(jnp.array([1.0, 1.0, root]), a.hidden)
+            columns = jnp.repeat(jnp.array([1.0, 1.0, root]), self.inner)
             own |= {name: own[name] * columns for name in ("qkv.weight", "qkv.bias")}
             own["output.weight"] = own["output.weight"] * root
         if "relative" in own:  # of the scores after 1 / sqrt(d), and it takes up the shift
@@ -164,7 +195,7 @@ class Attention(ResidualBlock):
             if shift is not None:
                 own["relative"] = own["relative"] + jnp.asarray(shift, jnp.float32)
         elif shift is not None:
-            own["shift"] = jnp.broadcast_to(jnp.asarray(shift, jnp.float32), (a.heads,))
+            own["shift"] = jnp.broadcast_to(jnp.asarray(shift, jnp.float32), (self.heads,))
         return own
 
     def position_bound(self, own: Folded, rows: Rows, head: int) -> float:
@@ -179,10 +210,11 @@ class Attention(ResidualBlock):
         largest = largest_product(weight, bias, rows.length)
         output = own["output.weight"]
         added = float(np.linalg.norm(own["output.bias"]))
-        for head in range(a.heads):
+        positions = rows_left(self.pools, a.positions)
+        for head in range(self.heads):
             start, stop = head * a.head_size, (head + 1) * a.head_size
-            query, key, value = (slice(part + start, part + stop) for part in range(0, 3 * a.hidden, a.hidden))
-            shift = float(own.get("shift", np.zeros(a.heads))[head])
+            query, key, value = (slice(part + start, part + stop) for part in range(0, 3 * self.inner, self.inner))
+            shift = float(own.get("shift", np.zeros(self.heads))[head])
             if self.turns is None:
                 scores = (
                     rows.length**2 * spectral_norm_of_product(weight[:, query], weight[:, key].T)
@@ -197,12 +229,12 @@ class Attention(ResidualBlock):
                 )
                 scores, largest = asks * keys + abs(shift), max(largest, asks, keys)
             scores += self.position_bound(own, rows, head)
-            row_sum = bound.row_sum(scores, a.positions) * (a.positions if self.shares_length else 1)
+            row_sum = bound.row_sum(scores, positions) * (positions if self.shares_length else 1)
             values = rows.length * spectral_norm(weight[:, value]) + float(np.linalg.norm(bias[value]))
             # All values point the same way at worst.
             projected = rows.length * spectral_norm_of_product(weight[:, value], output[start:stop]) + float(
                 np.linalg.norm(bias[value] @ output[start:stop])
             )
-            largest = max(largest, scores, bound.largest(scores, a.positions), row_sum * values)
+            largest = max(largest, scores, bound.largest(scores, positions), row_sum * values)
             added += row_sum * projected
         return largest, added

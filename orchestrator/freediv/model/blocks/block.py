@@ -20,9 +20,10 @@ from typing import ClassVar
 import numpy as np
 
 from ...later import Array, jnp
-from ..architecture import Architecture
+from ..architecture import Architecture, LayerSizes
 from ..functions.constant import Constant
 from ..functions.norms import NORMALISATIONS, Normalisation, Observe, centred, ignore
+from ..functions.pooling import Pool
 from ..functions.singular_values import spectral_norm
 from ..precision import multiply
 from ..stage import BlockName, Dropout, Shape, Stage, keep
@@ -74,6 +75,7 @@ class Block(ABC):
         norm: its own, of what it leaves, or of what it reads where that comes first.
         normed_width: of the rows that its norm takes.
         norm_first: whether its norm is of what it reads.
+        pools: how the rows that it reads were pooled.
     """
 
     kind: ClassVar[BlockName]
@@ -85,6 +87,7 @@ class Block(ABC):
     ) -> None:
         self.architecture, self.layer, self.normed_width = architecture, layer, architecture.hidden
         self.before, self.norm = NORMALISATIONS[before], NORMALISATIONS[norm]
+        self.pools: tuple[Pool, ...] = () if layer is None else architecture.pools_before(layer)
 
     @property
     def name(self) -> str:
@@ -147,8 +150,11 @@ class Block(ABC):
             function = partial(self.apply, True)
         else:
             shapes = {name: shape for name, shape in shapes.items() if not self.lacks(name)}
-        signature = (self.kind, folded, *self.variant(), tuple(sorted(shapes.items())))
-        return Stage(self.name, self.kind, self.layer, self.inputs(), self.output, shapes, function, signature)
+        signature = (self.kind, folded, *self.variant(), self.pools, tuple(sorted(shapes.items())))
+        inputs, left = self.inputs(), self.left_pools
+        return Stage(
+            self.name, self.kind, self.layer, inputs, self.output, shapes, function, signature, left, self.limited
+        )
 
     def _unfolded_shapes(self) -> dict[str, Shape]:
         shapes = self.shapes(False) | norm_shapes(self.norm, self.normed_width, False)
@@ -166,12 +172,24 @@ class Block(ABC):
         return function(x, own, self.architecture.norm_epsilon, observe)
 
     @property
+    def left_pools(self) -> tuple[Pool, ...]:
+        """How the rows that it leaves were pooled."""
+        return self.pools
+
+    @property
+    def limited(self) -> bool:
+        """Whether the rows that it leaves have a limit: where its norm has a constant for its root."""
+        return self.architecture.row_limits and not self.norm_first and bool(self.norm.constants)
+
+    @property
     def after(self) -> Normalisation:
         """The norm whose weight and bias it hands over."""
         return NORMALISATIONS["none"] if self.norm_first else self.norm
 
-    def hand_over(self, own: Own) -> NormWeight | None:
-        """Take weight and bias of its norm out of its parameters, for the block that reads its result."""
+    def hand_over(self, own: Own, before: NormWeight | None) -> NormWeight | None:
+        """Take weight and bias of its norm out of its parameters, for the block that reads its result; `before` are
+        those that it was handed itself.
+        """
         return None if self.norm_first else self.take_norm(own)
 
     def take_norm(self, own: Own) -> NormWeight | None:
@@ -210,6 +228,24 @@ class ResidualBlock(Block):
 
     def inputs(self) -> tuple[str, ...]:
         return ("hidden",)
+
+    @property
+    @abstractmethod
+    def units(self) -> int:
+        """Heads or neurons, of which a thinner block has fewer."""
+
+    @abstractmethod
+    def units_in(self, sizes: LayerSizes) -> int:
+        """How many of them a layer of these sizes has."""
+
+    @property
+    @abstractmethod
+    def holds(self) -> str:
+        """What its last map reads, unit by unit, is observed by this name."""
+
+    @abstractmethod
+    def keeping(self, own: Mapping[str, np.ndarray], units: np.ndarray) -> dict[str, np.ndarray]:
+        """Unfolded parameters of a block with these of its units alone, in this order."""
 
     @abstractmethod
     def branch(self, folded: bool, p: Mapping[str, Array], *inputs: Array, dropout: Dropout, observe: Observe) -> Array:

@@ -12,6 +12,7 @@ from ...later import Array, jnp
 from ..answers import answer_of
 from ..architecture import POOLERS, Architecture
 from ..functions.norms import NORMALISATIONS, Observe, centred, ignore
+from ..functions.pooling import of_pooled
 from ..functions.singular_values import spectral_norm
 from ..precision import multiply
 from ..stage import Dropout, Shape, keep
@@ -27,7 +28,7 @@ class Classifier(Block):
 
     def __init__(self, architecture: Architecture, before: str) -> None:
         super().__init__(architecture, before=before, norm=architecture.final_norm)
-        self.answer = answer_of(architecture)
+        self.answer, self.pools = answer_of(architecture), architecture.pools
         self.pooler, self.pooler_norm = POOLERS[architecture.pooler], NORMALISATIONS[architecture.pooler_norm]
 
     @property
@@ -40,7 +41,7 @@ class Classifier(Block):
         if self.answer.each_piece:
             return ("hidden", "mask")
         means = self.architecture.pooling == "mean" and self.architecture.padded
-        return ("hidden", "mask_over_length") if means else ("hidden",)
+        return ("hidden", of_pooled("mask_over_length", self.pools)) if means else ("hidden",)
 
     def shapes(self, folded: bool) -> dict[str, Shape]:
         a = self.architecture

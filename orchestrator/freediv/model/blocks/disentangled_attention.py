@@ -38,17 +38,17 @@ class DisentangledAttention(Attention):
     def shapes(self, folded: bool) -> dict[str, Shape]:
         a, positions = self.architecture, self.positions
         shapes = super().shapes(folded)
-        table = (2 * positions.span, a.hidden)
         if folded:
-            return shapes | {_MADE_OF[term]: table for term in positions.added}
+            return shapes | {_MADE_OF[term]: (2 * positions.span, self.inner) for term in positions.added}
         if not positions.added:
             return shapes
-        shapes["distances"] = table
+        shapes["distances"] = (2 * positions.span, a.hidden)
         if positions.normed:
             shapes |= {"distances_norm.weight": (a.hidden,), "distances_norm.bias": (a.hidden,)}
         if not positions.shared:
             for term in positions.added:
-                shapes |= {f"{_MADE_OF[term]}.weight": (a.hidden, a.hidden), f"{_MADE_OF[term]}.bias": (a.hidden,)}
+                made = _MADE_OF[term]
+                shapes |= {f"{made}.weight": (a.hidden, self.inner), f"{made}.bias": (self.inner,)}
         return shapes
 
     def variant(self) -> tuple[Hashable, ...]:
@@ -59,7 +59,8 @@ class DisentangledAttention(Attention):
         batch, heads, length, size = query.shape
         for term in self.positions.added:
             # Of a key, the distance to its query is the other way round.
-            rows = self.positions.rows_of(-ascending(length) if term == "c2p" else ascending(length))
+            distance = self.apart * ascending(length)
+            rows = self.positions.rows_of(-distance if term == "c2p" else distance)
             table = self._keys(folded, p, term, rows).reshape(2 * length, heads, size)
             table = jnp.broadcast_to(table.transpose(1, 0, 2), (batch, heads, 2 * length, size))
             if term == "c2p":
@@ -79,7 +80,7 @@ class DisentangledAttention(Attention):
             table = NORMALISATIONS["layernorm"].apply(table, own, self.architecture.norm_epsilon, ignore)
         if not self.positions.shared:
             return dense(table, p[f"{name}.weight"], p[f"{name}.bias"])
-        query, key, _ = (slice(n * len(table[0]), (n + 1) * len(table[0])) for n in range(3))
+        query, key, _ = (slice(n * self.inner, (n + 1) * self.inner) for n in range(3))
         columns = key if term == "c2p" else query
         return dense(table, p["qkv.weight"][:, columns], p["qkv.bias"][columns])
 
@@ -89,6 +90,10 @@ class DisentangledAttention(Attention):
         made = {_MADE_OF[term]: self._keys(False, own, term, every) for term in self.positions.added}
         makers = self.shapes(False).keys() - super().shapes(False).keys()
         return super().fold_constants({name: value for name, value in own.items() if name not in makers} | made)
+
+    def keeping(self, own: Mapping[str, np.ndarray], units: np.ndarray) -> dict[str, np.ndarray]:
+        made = [name for name in own if name.startswith(tuple(f"{made}." for made in _MADE_OF.values()))]
+        return super().keeping(own, units) | {name: own[name][..., self.columns_of(units)] for name in made}
 
     def scale(self, own: Own, columns: Array) -> None:
         super().scale(own, columns)
@@ -100,7 +105,7 @@ class DisentangledAttention(Attention):
         weight, bias = as_read(own["qkv.weight"], rows), own["qkv.bias"]
         columns = slice(head * a.head_size, (head + 1) * a.head_size)
         for term in self.positions.added:
-            start = columns.start + (0 if term == "c2p" else a.hidden)
+            start = columns.start + (0 if term == "c2p" else self.inner)
             asks = slice(start, start + a.head_size)
             table = own[_MADE_OF[term]][:, columns].T
             longest = rows.length * np.linalg.norm(weight[:, asks] @ table, axis=0) + np.abs(bias[asks] @ table)

@@ -90,7 +90,7 @@ class Embedding(Block):
         """A map takes its norm's weight and bias in itself."""
         return NORMALISATIONS["none"] if self.maps else super().after
 
-    def hand_over(self, own: Own) -> NormWeight | None:
+    def hand_over(self, own: Own, before: NormWeight | None) -> NormWeight | None:
         """As above."""
         norm = self.take_norm(own)
         if norm is None or not self.maps:

@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterator, Mapping
 import numpy as np
 
 from ...later import Array, jnp
-from ..architecture import Architecture
+from ..architecture import Architecture, LayerSizes
 from ..functions.activation import ACTIVATIONS
 from ..functions.activation.function import ActivationBound
 from ..functions.constant import Constant
@@ -44,14 +44,15 @@ class FeedForward(ResidualBlock):
         functions = architecture.functions[layer]
         super().__init__(architecture, layer, before, functions.feed_forward_norm)
         self.function = ACTIVATIONS[functions.activation]
+        self.inner = architecture.intermediate_of(layer)
 
     def shapes(self, folded: bool) -> dict[str, Shape]:
         a = self.architecture
-        wide = (1 + a.gated) * a.intermediate
+        wide = (1 + a.gated) * self.inner
         shapes: dict[str, Shape] = {
             "intermediate.weight": (a.hidden, wide),
             "intermediate.bias": (wide,),
-            "output.weight": (a.intermediate, a.hidden),
+            "output.weight": (self.inner, a.hidden),
             "output.bias": (a.hidden,),
         }
         if folded and a.gated and self.function.folds:
@@ -87,6 +88,22 @@ class FeedForward(ResidualBlock):
             observe("gated", x)
         return dropout("output", dense(x, p["output.weight"], p["output.bias"]))
 
+    @property
+    def units(self) -> int:
+        return self.inner
+
+    def units_in(self, sizes: LayerSizes) -> int:
+        return sizes.intermediate or self.inner
+
+    @property
+    def holds(self) -> str:
+        return "gated" if self.architecture.gated else "activation_out"
+
+    def keeping(self, own: Mapping[str, np.ndarray], units: np.ndarray) -> dict[str, np.ndarray]:
+        columns = np.concatenate([part * self.inner + units for part in range(1 + self.architecture.gated)])
+        into = {name: own[name][..., columns] for name in ("intermediate.weight", "intermediate.bias") if name in own}
+        return {**own, **into, "output.weight": own["output.weight"][units]}
+
     def fold_constants(self, own: Own) -> Own:
         """Scale and shift into the weights before, the offset into the bias after: what is left is g."""
         constants, a = take_constants(own), self.architecture
@@ -94,7 +111,7 @@ class FeedForward(ResidualBlock):
             return own
         scale, shift, offset = self.function.affine(constants)
         if a.gated:
-            into = np.arange(2 * a.intermediate) < a.intermediate
+            into = np.arange(2 * self.inner) < self.inner
             scale, shift = jnp.where(into, scale, 1.0), jnp.where(into, shift, 0.0)
             own["offset"] = jnp.asarray(offset, jnp.float32)
         else:

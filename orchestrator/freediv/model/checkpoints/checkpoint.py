@@ -203,7 +203,7 @@ def convert_functions(model: Model, **changes: Any) -> Model:
     architecture = Architecture(**{**model.architecture.model_dump(), **changes})
     parameters: NumpyParameters = {}
     for stage, shapes in parameter_shapes(architecture).items():
-        known = initial_constants(architecture, stage) | model.parameters[stage]
+        known = initial_constants(architecture, stage) | model.parameters.get(stage, {})
         missing = [name for name in shapes if name not in known or np.shape(known[name]) != shapes[name]]
         if missing:
             raise ValueError(f"{stage}: {', '.join(missing)} cannot be taken over from the model")
@@ -330,6 +330,7 @@ def _config(model: Model) -> dict[str, Any]:
     beyond = {"embedding_size", "embedding", "embedding_norm", "pooler", "pooler_norm", "functions", "separator_token"}
     beyond |= {"thresholds"} if a.thresholds else set()
     beyond |= {"pooling"} if a.patches is not None and a.pooling != "first" else set()
+    beyond |= {"sizes"} if a.sizes else set()
     beyond |= set() if answer.linear else set(PLAIN.fields())
     own = a.model_dump(include=beyond, mode="json", exclude_none=True) | ({"row_limits": True} if a.row_limits else {})
     if model.certificate.headroom_bits is not None:

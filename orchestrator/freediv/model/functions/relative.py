@@ -27,8 +27,8 @@ def bucket_of(distance: np.ndarray, count: int) -> np.ndarray:
     return bucket + half * (distance > 0)
 
 
-def score_bias(table: jax.Array, length: int) -> jax.Array:
-    """The bias [heads, length, length] of queries and keys from its table [buckets, heads].
+def score_bias(table: jax.Array, length: int, apart: int = 1) -> jax.Array:
+    """The bias [heads, length, length] of queries and keys, so many pieces `apart`, from its table [buckets, heads].
 
     Places are public, the table is not. Only rearrangements, which cost a secure run no message: rows of the table for
     all distances, written one after another in a line that is one too long for a row, so that each row is shifted.
@@ -36,7 +36,7 @@ def score_bias(table: jax.Array, length: int) -> jax.Array:
     buckets, heads = table.shape
     # Distances 0, 1, ..., length - 1, one that nothing reads, and -(length - 1), ..., -1.
     places = np.arange(2 * length)
-    line = bucket_of(np.where(places < length, places, places - 2 * length), buckets)
+    line = bucket_of(apart * np.where(places < length, places, places - 2 * length), buckets)
     runs = [(bucket, len(list(same))) for bucket, same in groupby(line.tolist())]
     rows = jnp.concatenate([jnp.broadcast_to(table[b : b + 1], (size, heads)) for b, size in runs])
     lines = jnp.broadcast_to(rows.T[:, None], (heads, length, 2 * length)).reshape(heads, 2 * length**2)

@@ -26,10 +26,12 @@ class Rotary(BaseModel):
         return self.window_theta if windowed and self.window_theta is not None else self.theta
 
 
-def turned(x: jax.Array, base: float) -> jax.Array:
-    """x [batch, length, ..., head_size], pair (i, i + head_size / 2) at place p turned by p base^(-2 i / head_size)."""
+def turned(x: jax.Array, base: float, apart: int = 1) -> jax.Array:
+    """x [batch, length, ..., head_size], pair (i, i + head_size / 2) at place p turned by p base^(-2 i / head_size);
+    rows are so many places `apart`.
+    """
     length, half = x.shape[1], x.shape[-1] // 2
-    angles = np.arange(length)[:, None] * base ** (-np.arange(half) / half)
+    angles = apart * np.arange(length)[:, None] * base ** (-np.arange(half) / half)
     shape = (length, *[1] * (x.ndim - 3), half)
     cosine, sine = (jnp.asarray(f(angles).reshape(shape), x.dtype) for f in (np.cos, np.sin))
     first, second = x[..., :half], x[..., half:]

@@ -59,7 +59,8 @@ class Form:
         separator: the piece that ends the first text of a pair, where the model reads which is which.
         secret: whether the word table is.
         activations: what is to be made of it, by name.
-        by_length: those that a text's length says, as tables [length, length]: row n - 1 for n pieces.
+        by_length: those that a text's length says, as tables [length, rows]: row n - 1 for n pieces, and a column for
+            each place, or for each row that pooling leaves.
     """
 
     vocabulary: int

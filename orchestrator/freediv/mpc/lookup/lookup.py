@@ -71,7 +71,7 @@ class Lookup:
         self.width = width
 
     def run(self, form: Form, content: bytes, taken: np.ndarray, replicated: Replicated) -> dict[str, Words]:
-        """What a model reads of some texts: words [2, texts, length] or [2, texts, length, width] by activation.
+        """What a model reads of some texts: words [2, texts, rows] or [2, texts, length, width] by activation.
 
         Args:
             form: of the request.
@@ -164,18 +164,20 @@ class Lookup:
         """Summands as replicated shares, by activation."""
         shape = (texts, form.length)
         found = {"rows": totals["pieces"].reshape(*shape, self.width)}
-        ends = range(form.length, totals["lengths"].shape[1] + 1, form.length)
-        columns = (totals["lengths"][:, end - form.length : end] for end in ends)
-        found |= {name: next(columns) for name in form.activations if name in form.by_length}
+        end = 0
+        for name in form.activations:
+            if name in form.by_length:
+                start, end = end, end + form.by_length[name].shape[1]
+                found[name] = totals["lengths"][:, start:end]
         if form.separator is not None:
-            found["segment"] = next(columns) - totals["separators"]
+            found["segment"] = totals["lengths"][:, end:] - totals["separators"]
         names = list(form.activations)
         shared = replicated.share_again([found[name] for name in names])
         return dict(zip(names, shared, strict=True))
 
 
 def _tables(form: Form, fraction_bits: int) -> dict[Kind, Words]:
-    """What is public: of a length what it makes of each place, for each activation, and then, where there are segments,
+    """What is public: of a length what it makes of each row, for each activation, and then, where there are segments,
     which places have pieces; of a separator's place, which are not after it.
     """
     places = np.arange(form.length)

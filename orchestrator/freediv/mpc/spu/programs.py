@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from spu.utils import frontend
 
 from ...model import Architecture, Stage, input_shapes, stages
 from ...model.answers import Output, answer_of
+from ...model.functions.pooling import rows_left
 from ...model.limits import apart
 
 Shape = tuple[int, ...]
@@ -83,17 +85,19 @@ def secure_stages(architecture: Architecture, output: Output) -> tuple[Stage, ..
     return (*rest, replace(last, apply=answered, signature=(last.signature, output)))
 
 
-def activation_shapes(architecture: Architecture, batch: int, length: int) -> dict[str, Shape]:
+def activation_shapes(architecture: Architecture, stage: Stage, batch: int, length: int) -> dict[str, Shape]:
     """Shapes of everything that a stage may read, by activation name."""
-    rows = {stage.output: (batch, length, architecture.hidden) for stage in stages(architecture, folded=True)[:-1]}
-    return input_shapes(architecture, batch, length) | rows
+    found: dict[str, Shape] = dict(input_shapes(architecture, batch, length))
+    for before in takewhile(lambda one: one.name != stage.name, stages(architecture, folded=True)):
+        found[before.output] = (batch, rows_left(before.pools, length), architecture.hidden)
+    return found
 
 
 def stage_function(
     architecture: Architecture, stage: Stage, batch: int, length: int
 ) -> tuple[Callable[..., jax.Array], list[Shape]]:
     """A stage as a function of arrays, which are its parameters by name and then its activations; and their shapes."""
-    names, activations = sorted(stage.parameter_shapes), activation_shapes(architecture, batch, length)
+    names, activations = sorted(stage.parameter_shapes), activation_shapes(architecture, stage, batch, length)
 
     def function(*arrays: jax.Array) -> jax.Array:
         return stage.apply(dict(zip(names, arrays, strict=False)), *arrays[len(names) :])
