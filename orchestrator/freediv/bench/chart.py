@@ -8,6 +8,7 @@ from io import BytesIO
 import matplotlib
 
 from ..conversion.measures.evaluation import Estimate
+from ..conversion.student.sensitivity import Sensitivity
 from ..files import NewFile
 from .measure import Measurement
 
@@ -50,6 +51,24 @@ def bars(measurements: Sequence[Measurement], title: str, picture: NewFile) -> N
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()
     figure.suptitle(title)
+    save(figure, picture)
+
+
+def sensitivities(names: Sequence[str], found: Sequence[Sequence[Sensitivity]], picture: NewFile) -> None:
+    """Of each choice what layers lose, a point each: decibels, and the divergence of answers; SVG or PNG by the file's
+    suffix.
+    """
+    figure, panels = plt.subplots(1, 2, figsize=(13, 0.4 * len(names) + 1.6), sharey=True, layout="constrained")
+    for panel, field, label in zip(panels, ("lost", "divergence"), ("decibels lost", "divergence"), strict=True):
+        for row, layers in enumerate(found):
+            for one in layers:
+                if (value := getattr(one, field)) is not None:
+                    panel.plot([value], [row], "o", color=f"C{one.layer % 10}")
+        panel.set_yticks(range(len(names)), names)
+        panel.set_xlabel(label)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].invert_yaxis()
+    figure.suptitle("One colour a layer, from the first (blue) on")
     save(figure, picture)
 
 

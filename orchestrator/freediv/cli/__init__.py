@@ -15,6 +15,7 @@ _COMMANDS = {
     "predict": "measuring",
     "evaluate": "measuring",
     "headroom": "measuring",
+    "sensitivity": "cards",
     "results": "cards",
     "bench": "benchmarks",
     "images": "containers",

@@ -1,4 +1,5 @@
-"""`freediv results`: models side by side; ways to run them, in the frame of a survey."""
+"""`freediv results`: models side by side; ways to run them, in the frame of a survey. `sensitivity`: what could be
+chosen in a teacher, side by side."""
 
 from __future__ import annotations
 
@@ -10,9 +11,15 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import UserError
+from ..files import opened_output, require_distinct
+from .options.charts import opened_chart
+from .options.columns import text_columns
 
 if TYPE_CHECKING:
     from ..bench.frame import Way
+
+_PATH = click.Path(path_type=Path)
+_SLOTS = ("attention", "activation", "attention_norm", "feed_forward_norm", "heads", "intermediate", "pool")
 
 
 @click.command()
@@ -114,3 +121,93 @@ def _show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], mar
     for row in rows:
         shown.add_row(*row)
     console().print(shown)
+
+
+@click.command()
+@click.argument("teacher", metavar="TEACHER")
+@click.option(
+    "--data",
+    type=_PATH,
+    required=True,
+    help="Texts: a line each (.txt), or columns (.tsv, .csv, .jsonl).",
+)
+@text_columns
+@click.option("--rows", type=click.IntRange(8), default=128, show_default=True, help="Texts, drawn at random.")
+@click.option("--slot", "slots", type=click.Choice(_SLOTS), multiple=True, help="This one alone; may be repeated.")
+@click.option("--length", type=click.IntRange(8), default=32, show_default=True, help="Word pieces, of the costs.")
+@click.option("--costs/--no-costs", default=True, show_default=True, help="Run a layer with each choice, too.")
+@click.option(
+    "--budget", metavar="'N MB|messages|seconds'", help="Of one party in all layers: write a --recipe for it."
+)
+@click.option("--recipe", type=_PATH, help="With --budget: the recipe, an ordinary YAML file.")
+@click.option("--json", "json_file", type=_PATH, help="Write the rows to a file.")
+@click.option("--chart", type=_PATH, help="Draw the rows (.svg or .png).")
+def sensitivity(
+    teacher: str,
+    data: Path,
+    text_columns: tuple[str, ...],
+    rows: int,
+    slots: tuple[str, ...],
+    length: int,
+    costs: bool,
+    budget: str | None,
+    recipe: Path | None,
+    json_file: Path | None,
+    chart: Path | None,
+) -> None:
+    """Measure what each layer of a teacher loses by each choice that a recipe has for it, before any training.
+
+    For every function that the registries have, half and a quarter of the heads and neurons, and pooled rows: decibels
+    between what a block reads and what it leaves (Kim et al. 2024), and how far the answers diverge where one layer
+    alone has it. Beside it what a layer costs that has it, in one request, all else as in the default student. With
+    --budget the choices that lose least for what they save are a recipe for `freediv convert`.
+
+    \b
+    Examples:
+      freediv sensitivity teacher --data train.tsv --slot activation --slot pool --json sensitivity.json
+      freediv sensitivity teacher --data train.tsv --length 128 --budget "60 MB" --recipe chosen.yaml
+    """
+    import numpy as np
+
+    from ..bench.choices import costs_of, entries, priced, tables_of
+    from ..conversion.student.budget import Budget, as_recipe, choose
+    from ..conversion.student.choices import choices_of, own_choices
+    from ..conversion.student.sensitivity import measure_sensitivity
+    from ..conversion.texts.examples import read_texts
+    from ..conversion.texts.pairing import as_read
+    from ..model import read_model, read_reader, resolve_model
+    from ..terminal import console
+
+    require_distinct(json_file, chart, recipe)
+    limit = None if budget is None else Budget.of(budget)
+    if (limit is None) != (recipe is None) or (limit is not None and not costs):
+        raise UserError("--budget and --recipe belong together, and need the costs")
+    texts = read_texts(data, text_columns)
+    model = as_read(read_model(teacher), texts, data)
+    architecture = model.architecture
+    if not architecture.padded:
+        raise UserError(f"{teacher}: reads images; what its layers can bear is measured on texts alone")
+    if length > architecture.positions:
+        raise UserError(f"--length {length}: {teacher} has {architecture.positions} positions")
+    choices = [choice for choice in choices_of(architecture) if not slots or choice.slot in slots]
+    drawn = np.random.default_rng(0).permutation(len(texts))[:rows]
+    reader = read_reader(resolve_model(teacher))
+    sequences = reader.sequences([texts[row] for row in drawn], architecture)
+    with opened_output(json_file) as file, opened_output(recipe) as chosen, opened_chart(chart) as picture:
+        found = list(measure_sensitivity(model, reader, sequences, choices))
+        there = own_choices(architecture)  # what the teacher's own functions cost, to compare with
+        measured = list(costs_of([*choices, *there], architecture, length)) if costs else []
+        out = console()
+        for table in tables_of(choices, found, measured, length):
+            out.width = max(out.width, 200)  # a cut number is none
+            out.print(table)
+        if file is not None:
+            file.write(json.dumps(entries(choices, found, measured), indent=2) + "\n")
+        if chosen is not None and limit is not None:
+            prices = priced(limit, choices, there, found, measured)
+            plan = choose(prices, architecture.layers, limit.most)
+            chosen.write(as_recipe(plan, architecture, limit, length))
+        if picture is not None:
+            from ..bench.chart import sensitivities
+
+            sensitivities([str(choice) for choice in choices], found, picture)

@@ -1,0 +1,144 @@
+"""A student within a budget: what each slot of each layer is to have, by what it loses and what it costs.
+
+Greedy: from the teacher as it is, the change that loses least for what it saves, again and again, until the layers cost
+no more than the budget. Losses are the divergences of `sensitivity`, as if they added up; costs those of `bench`, of a
+layer with a choice beside one without, and after a pooling of all layers that follow.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import yaml
+
+from ...errors import UserError
+from ...model import Architecture
+from .choices import SLOTS, Choice, Slot
+
+Place = tuple[int, Slot]
+"""A layer, and a slot of it."""
+Unit = Literal["MB", "messages", "seconds"]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that all layers together may cost one party, in one request."""
+
+    most: float
+    unit: Unit
+
+    @classmethod
+    def of(cls, written: str) -> Budget:
+        """From `60 MB`, `200 messages` or `1.5 seconds`.
+
+        Raises:
+            UserError: it is none of these.
+        """
+        match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(MB|messages|seconds)", written.strip())
+        if match is None:
+            raise UserError(f"--budget {written}: give a number and MB, messages or seconds, as '60 MB'")
+        return cls(float(match[1]), match[2])  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Option:
+    """What a slot may have: what a layer costs that has it, more or less than the default's, and its loss by layer."""
+
+    choice: Choice
+    more: float
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What layers cost, in the unit of a budget.
+
+    Attributes:
+        layer: one with the default student's functions, and none thinner.
+        pooled: the same after a pooling, as a share of that.
+        own: what the teacher's functions cost more than the default's, by slot.
+        options: what slots may have beside that.
+    """
+
+    layer: float
+    pooled: float
+    own: Mapping[Slot, float]
+    options: Sequence[Option]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What slots of layers have that is not the teacher's, what the layers then cost, and what is lost."""
+
+    chosen: Mapping[Place, Option]
+    cost: float
+    loss: float
+
+
+def choose(prices: Prices, layers: int, budget: float) -> Plan:
+    """The plan of a budget.
+
+    Raises:
+        UserError: nothing is as cheap.
+    """
+    chosen: dict[Place, Option] = {}
+    cost = _cost(prices, layers, chosen)
+    while cost > budget:
+        best: tuple[float, Place, Option, float] | None = None
+        for place, option, lost in _changes(prices, layers, chosen):
+            saved = cost - (now := _cost(prices, layers, {**chosen, place: option}))
+            if saved > 0 and (best is None or max(lost, 0.0) / saved < best[0]):
+                best = (max(lost, 0.0) / saved, place, option, now)
+        if best is None:
+            raise UserError(f"--budget: the cheapest that these choices make costs {cost:.3g}; allow as much, or more")
+        _, place, option, cost = best
+        chosen[place] = option
+    return Plan(chosen, cost, sum(option.losses[layer] for (layer, _), option in chosen.items()))
+
+
+def _changes(prices: Prices, layers: int, chosen: Mapping[Place, Option]) -> Iterator[tuple[Place, Option, float]]:
+    """What one slot could have instead, and how much more that loses."""
+    for layer in range(layers):
+        for option in prices.options:
+            place = (layer, option.choice.slot)
+            before = chosen.get(place)
+            if before is not option:
+                yield place, option, option.losses[layer] - (before.losses[layer] if before is not None else 0.0)
+
+
+def _cost(prices: Prices, layers: int, chosen: Mapping[Place, Option]) -> float:
+    total, share = 0.0, 1.0
+    for layer in range(layers):
+        more = sum(
+            option.more if (option := chosen.get((layer, slot))) is not None else prices.own.get(slot, 0.0)
+            for slot in SLOTS
+            if slot != "pool"
+        )
+        total += share * (prices.layer + more)
+        if (layer, "pool") in chosen:
+            share *= prices.pooled
+    return total
+
+
+def as_recipe(plan: Plan, teacher: Architecture, budget: Budget, length: int) -> str:
+    """A recipe's YAML, with the reasons as comments; costs are of `length` word pieces."""
+    own = teacher.functions[-1]
+    lines = [
+        f"# For at most {budget.most:g} {budget.unit} of a party in all layers, with {length} word pieces;",
+        f"# {plan.cost:.4g} by what single layers cost.",
+        f"# Divergences of single layers, before any training, add up to {plan.loss:.4f}.",
+        "name: chosen",
+        f"functions: {yaml.safe_dump(own.model_dump(), default_flow_style=True, width=1000).strip()}",
+        "layers:",
+    ]
+    for layer in range(teacher.layers):
+        found = [option for (number, _), option in sorted(plan.chosen.items()) if number == layer]
+        lines += [f"  {layer}:"] if found else []
+        for option in found:
+            said = option.choice.as_layer().model_dump(exclude_none=True, exclude_defaults=True)
+            value = yaml.safe_dump(said[option.choice.slot], default_flow_style=True).splitlines()[0]
+            lines.append(f"    {option.choice.slot}: {value}  # divergence {option.losses[layer]:.4f}")
+    return "\n".join(lines if plan.chosen else lines[:-1]) + "\n"
