@@ -33,6 +33,13 @@ PLANS: dict[str, tuple[LayerSizes, ...]] = {
     "narrower": (LayerSizes(heads=1), LayerSizes(intermediate=5), LayerSizes(heads=3, intermediate=1)),
     "all": (LayerSizes(pool=APART), LayerSizes(heads=2, intermediate=8, pool=PAIRS), LayerSizes(heads=1)),
 }
+OF_IMAGES = {
+    "patches": {"height": 4, "width": 4, "patch_height": 2, "patch_width": 2},
+    "vocabulary": 0,
+    "embedding_size": 12,
+    "positions": 5,
+    "token_types": 0,
+}
 LENGTHS = (1, 2, 3, 4, 5, 7, 8, 15, 16, 31, 32)
 
 
@@ -61,8 +68,9 @@ def test_a_pooled_row_is_the_mean_of_the_real_ones(pool: Pool) -> None:
             assert found.shape[1] == left.shape[1] == pool.length(length) == len(groups)
             np.testing.assert_array_equal(left[0], [group[0] < real for group in groups])
             np.testing.assert_allclose(found[0, : len(wanted)], wanted)
-            in_jax = pooled((pool,), jnp.asarray(rows), jnp.asarray(mask))[0]
-            np.testing.assert_allclose(in_jax, found, atol=1e-6)
+            if (length, real) == (7, 5):  # one shape, as each is compiled
+                in_jax = pooled((pool,), jnp.asarray(rows), jnp.asarray(mask))[0]
+                np.testing.assert_allclose(in_jax, found, atol=1e-6)
 
 
 FIELDS: dict[str, dict[str, Any]] = {
@@ -144,6 +152,7 @@ def test_a_directory_holds_it(tmp_path: Path) -> None:
             {"sizes": (LayerSizes(pool=APART), LayerSizes()), "window": {"reach": 4, "every": 2}},
             "layers that see near places alone",
         ),
+        ({"sizes": (LayerSizes(pool=APART), LayerSizes()), **OF_IMAGES}, "rows are pooled, which is for texts"),
     ],
 )
 def test_what_does_not_go_together_is_refused(fields: dict[str, Any], said: str) -> None:
