@@ -12,6 +12,9 @@ from freediv.mpc.sharing.settings import ProtocolSettings
 
 from .parties import Parties, architecture, random_parameters, sentences
 
+ASKED = 10
+"""Times: what leaves the ring by little is truncated rightly by chance, here in one request out of eight."""
+
 
 @pytest.mark.parametrize(
     ("fraction_bits", "products"), [(16, "shares"), (20, "shares"), (20, "spu"), (21, "shares")], ids=str
@@ -31,8 +34,8 @@ def test_answers_are_right_exactly_where_a_certificate_says_so(
     fits = certificate.misfit(field="FM64", fraction_bits=fraction_bits, length=16, row_limits=False) is None
     with Parties(settings=ProtocolSettings(fraction_bits=fraction_bits), products=products) as parties:
         parties.join().load(tmp_path, model, parameters)
-        found = parties.predict(token_ids, mask)
-    error = np.abs(found - plain).max() / 2**20
+        found = [parties.predict(token_ids, mask) for _ in range(ASKED)]
+    error = np.abs(np.stack(found) - plain).max() / 2**20
     assert fits == (fraction_bits < 21)
     assert (error < 0.01) == fits
     assert fits or error > 0.5  # no noise: a value left the ring
