@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from deployment.conftest import assert_one_line_error, run_command
-from freediv.bench.frame import COLUMNS, cells, of_peers, of_variants, way
+from freediv.bench.frame import COLUMNS, cells, of_models, of_peers, of_variants, way
 from freediv.bench.variants import VARIANTS
 from freediv.conversion.student.recipe import read_recipe
+from freediv.errors import UserError
 from freediv.model import LayerFunctions
 
 RECIPES = Path(__file__).resolve().parents[2] / "configs" / "recipes"
@@ -56,3 +58,16 @@ def test_peers_stand_beside_with_where_their_figures_are_from() -> None:
         assert one.by and one.by != "measured here"
         assert one.seconds is not None and (one.seconds or one.sent_bytes)
         assert one.attention is None  # their papers have more than one
+
+
+def test_a_card_says_how_good_a_recipe_of_its_name_is_and_a_damaged_one_is_refused(tmp_path: Path) -> None:
+    recipe, card = RECIPES / "2quad.yaml", RECIPES / "cards" / "2quad.md"
+    [own] = of_models([recipe, card], [])
+    assert own.by == "its card" and own.accuracy is not None and own.accuracy.startswith("90.8 % [")
+    assert (own.headroom_bits, own.of) == (7.22, "one of its layers, 32 word pieces")
+    [alone] = of_models([recipe], [])
+    assert (alone.by, alone.accuracy, alone.sent_bytes) == ("not measured", None, None)
+    damaged = tmp_path / "2quad.md"
+    damaged.write_text(card.read_text(encoding="utf-8").replace("headroom_bits: 7.22", "headroom_bits: [x]"))
+    with pytest.raises(UserError, match=r"2quad\.md: its card holds what no command of freediv writes"):
+        of_models([recipe, damaged], [])

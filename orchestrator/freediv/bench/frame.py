@@ -13,8 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..conversion.cards.card import own_accuracy, read_card
+from ..conversion.cards.comparing import read_result
+from ..conversion.student.recipe import read_recipe
 from ..errors import UserError
-from ..model import LayerFunctions
+from ..model import LayerFunctions, read_model, resolve_model
 from ..model.functions.activation import ACTIVATIONS
 from ..model.functions.attention import ATTENTIONS
 from ..model.functions.norms import NORMALISATIONS
@@ -22,7 +25,7 @@ from ..model.functions.origin import Origin
 from ..mpc.sharing.settings import Products, ProtocolSettings
 from .network import NETWORKS
 from .peers import PUBLISHED, Published
-from .variants import VARIANTS, Variant
+from .variants import VARIANTS
 
 _LINEAR: Mapping[Products, str] = {
     "spu": "replicated sharing, SPU's products",
@@ -106,15 +109,47 @@ def way(name: str, functions: Iterable[LayerFunctions], products: Products = "sh
 
 def of_variants(rows: Sequence[Mapping[str, Any]]) -> list[Way]:
     """Every variant of `bench` that names its functions, with what it cost by `rows` that `bench --json` wrote."""
+    return [
+        measured(way(variant.name, [variant.functions], variant.products), rows)
+        for variant in VARIANTS.values()
+        if variant.functions is not None
+    ]
+
+
+def of_models(given: Sequence[Path], rows: Sequence[Mapping[str, Any]]) -> list[Way]:
+    """Models and recipes, with what cards say of them, or `rows` that `bench --json` wrote.
+
+    Args:
+        given: directories, recipes (.yaml), and cards that were put aside (.md), each for the recipe of its name.
+        rows: of variants that are named like these.
+
+    Raises:
+        UserError: one is none of these; names it.
+    """
+    aside = {path.stem: path for path in given if path.suffix == ".md"}
     found = []
-    for variant in VARIANTS.values():
-        if variant.functions is not None:
-            found.append(measured(_of_variant(variant, variant.functions), rows))
+    for path in given:
+        if path.suffix == ".md":
+            continue
+        if path.suffix in (".yaml", ".yml"):
+            recipe = read_recipe(path)
+            own, card = way(recipe.name, recipe.all_functions()), aside.get(recipe.name)
+        else:
+            directory = resolve_model(path)
+            architecture = read_model(directory).architecture
+            own = way(directory.resolve().name, architecture.functions, embedding=architecture.embedding)
+            card = directory
+        found.append(measured(own if card is None else _by_card(own, card), rows))
     return found
 
 
-def _of_variant(variant: Variant, functions: LayerFunctions) -> Way:
-    return way(variant.name, [functions], variant.products)
+def _by_card(own: Way, model: Path) -> Way:
+    told = read_result(own.name, model)
+    own = replace(own, accuracy=str(own_accuracy(read_card(model))), headroom_bits=told.headroom_bits)
+    if told.layer_megabytes is None:
+        return own
+    about = f"one of its layers, {told.length} word pieces"
+    return replace(own, by="its card", of=about, sent_bytes=told.layer_megabytes * 1e6, messages=told.layer_messages)
 
 
 def measured(own: Way, rows: Sequence[Mapping[str, Any]]) -> Way:

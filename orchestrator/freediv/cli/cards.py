@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,9 +13,6 @@ from ..errors import UserError
 from ..files import opened_output, require_distinct
 from .options.charts import opened_chart
 from .options.columns import text_columns
-
-if TYPE_CHECKING:
-    from ..bench.frame import Way
 
 _PATH = click.Path(path_type=Path)
 _SLOTS = ("attention", "activation", "attention_norm", "feed_forward_norm", "heads", "intermediate", "pool")
@@ -49,9 +45,10 @@ def results(models: tuple[Path, ...], frame: bool, measured: Path | None, markdo
         raise UserError("--measured belongs to --frame; add it")
     if frame:
         from ..bench.frame import COLUMNS as FRAME
-        from ..bench.frame import cells
+        from ..bench.frame import cells, of_models, of_peers, of_variants, read_rows
 
-        ways = _ways(models, measured)
+        costs = [] if measured is None else read_rows(measured)
+        ways = [*of_variants(costs), *of_models(models, costs), *of_peers()]
         if as_json:
             click.echo(json.dumps([one.to_dict() for one in ways], indent=2))
             return
@@ -65,46 +62,11 @@ def results(models: tuple[Path, ...], frame: bool, measured: Path | None, markdo
     from ..model import resolve_model
 
     chosen = [(m.stem, m) if m.is_file() else (resolve_model(m).resolve().name, resolve_model(m)) for m in models]
-    results = [read_result(name, model) for name, model in chosen]
+    told = [read_result(name, model) for name, model in chosen]
     if as_json:
-        click.echo(json.dumps([one.to_dict() for one in results], indent=2))
+        click.echo(json.dumps([one.to_dict() for one in told], indent=2))
         return
-    _show("", COLUMNS, rows(results), markdown)
-
-
-def _ways(models: Sequence[Path], measured: Path | None) -> list[Way]:
-    from dataclasses import replace
-
-    from ..bench.frame import measured as with_costs
-    from ..bench.frame import of_peers, of_variants, read_rows, way
-    from ..conversion.cards.card import own_accuracy, read_card
-    from ..conversion.student.recipe import read_recipe
-    from ..model import read_model, resolve_model
-
-    rows = [] if measured is None else read_rows(measured)
-    aside = {card.stem: read_card(card) for card in models if card.suffix == ".md"}
-    found = of_variants(rows)
-    for given in models:
-        if given.suffix == ".md":
-            continue
-        if given.suffix in (".yaml", ".yml"):
-            recipe = read_recipe(given)
-            own, card = way(recipe.name, recipe.all_functions()), aside.get(recipe.name)
-        else:
-            directory = resolve_model(given)
-            architecture = read_model(directory).architecture
-            own = way(directory.resolve().name, architecture.functions, embedding=architecture.embedding)
-            card = read_card(directory)
-        if card is not None:
-            cost = card.get("cost") or {}
-            own = replace(own, accuracy=str(own_accuracy(card)), headroom_bits=card.get("headroom_bits"))
-            if cost:
-                about = f"one of its layers, {cost['length']} word pieces"
-                own = replace(
-                    own, by="its card", of=about, sent_bytes=cost["layer_sent_bytes"], messages=cost["layer_messages"]
-                )
-        found.append(with_costs(own, rows))
-    return found + of_peers()
+    _show("", COLUMNS, rows(told), markdown)
 
 
 def _show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], markdown: bool) -> None:
