@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import freediv
 import numpy as np
 import pytest
-from freediv.conversion.measures.predicting import predict
 from freediv.errors import UserError
-from freediv.model import Certificate, convert_functions, read_model, write_model
+from freediv.model import read_model
+from vision import PICTURES, SOURCE, make_vision, said
 
 from .conftest import Cluster, MakeCluster, assert_one_line_error, load, run_command
-
-SOURCE = Path(__file__).parents[1] / "model" / "families" / "deit-classifier"
-IMAGES = sorted(SOURCE.glob("*.png"))
 
 
 @pytest.fixture(scope="module")
 def vision(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A DeiT with cheap functions, whose four images have labels that are no close calls."""
-    model = read_model(SOURCE)
-    cheap = {"attention": "2quad-freediv", "activation": "quad"}
-    functions = tuple(one.model_copy(update=cheap) for one in model.architecture.functions)
-    model = replace(convert_functions(model, functions=functions), certificate=Certificate(headroom_bits=8.0))
-    logits, head = np.stack([one.outputs for one in _told(model)]), dict(model.parameters["classifier"])
-    head["weight"], head["bias"] = 3 * head["weight"], 3 * (head["bias"] - logits.mean(axis=0))
-    model = replace(model, parameters={**model.parameters, "classifier": head})
-    directory = tmp_path_factory.mktemp("vision") / "model"
-    write_model(model, directory)
-    best, second = np.sort(np.stack([one.outputs for one in _told(model)]), axis=1)[:, :-3:-1].T
-    assert (best - second).min() > 0.1
-    return directory
-
-
-def _told(model: freediv.Model) -> list[freediv.Plaintext]:
-    return predict(model, IMAGES)
+    return make_vision(tmp_path_factory.mktemp("vision") / "model")
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +30,10 @@ def cluster(make_cluster: MakeCluster, vision: Path) -> Cluster:
 
 
 def test_private_answers_are_those_of_plaintext(cluster: Cluster, vision: Path) -> None:
-    expected = _told(read_model(vision))
+    expected = said(read_model(vision))
     done = run_command("infer", cluster.directory, "--image", SOURCE, "--json")
     found = json.loads(done.stdout)
-    assert [one["image"] for one in found["predictions"]] == [str(image) for image in IMAGES]
+    assert [one["image"] for one in found["predictions"]] == [str(image) for image in PICTURES]
     assert [one["label"] for one in found["predictions"]] == [one.prediction.name for one in expected]
     assert len({one["label"] for one in found["predictions"]}) > 1
     np.testing.assert_allclose(
@@ -64,10 +44,10 @@ def test_private_answers_are_those_of_plaintext(cluster: Cluster, vision: Path) 
 
 
 def test_a_program_gives_paths(cluster: Cluster, vision: Path) -> None:
-    expected = [one.prediction.name for one in _told(read_model(vision))]
+    expected = [one.prediction.name for one in said(read_model(vision))]
     with freediv.connect(cluster.directory) as client:
-        assert client.classify(IMAGES[0]).label == expected[0]
-        assert [one.label for one in client.classify(IMAGES[1:3])] == expected[1:3]
+        assert client.classify(PICTURES[0]).label == expected[0]
+        assert [one.label for one in client.classify([PICTURES[1], PICTURES[2].read_bytes()])] == expected[1:3]
         with pytest.raises(UserError, match="sentence 1 is a text, and the model reads images"):
             client.classify("a warm and funny film")
 
@@ -81,7 +61,7 @@ def test_a_text_is_refused_by_one_line(cluster: Cluster, tmp_path: Path) -> None
 
 
 def test_measured_privately_beside_plaintext(cluster: Cluster, vision: Path, tmp_path: Path) -> None:
-    rows = [f"{image},{one.prediction.name}" for image, one in zip(IMAGES, _told(read_model(vision)), strict=True)]
+    rows = [f"{image},{one.prediction.name}" for image, one in zip(PICTURES, said(read_model(vision)), strict=True)]
     (tmp_path / "data.csv").write_text("\n".join(["image,label", *rows]) + "\n", encoding="utf-8")
     done = run_command("evaluate", vision, "--data", tmp_path / "data.csv", "--secure", cluster.directory, "--json")
     found = json.loads(done.stdout)

@@ -155,6 +155,26 @@ def door(cluster: Cluster) -> Iterator[DoorProcess]:
         yield opened
 
 
+@pytest.fixture(scope="package")
+def own(make_cluster: MakeCluster) -> Cluster:
+    """For models of any kind, one after another."""
+    made = make_cluster(cluster="kinds")
+    made.up()
+    return made
+
+
+@pytest.fixture(scope="package")
+def opened(own: Cluster) -> Iterator[DoorProcess]:
+    with door_before(own.folder("data-owner"), well=False) as door:
+        yield door
+
+
+def serving(door: DoorProcess, cluster: Cluster, model: Path, kind: str) -> None:
+    """Have the door's deployment serve a model."""
+    load(cluster.folder("model-owner"), model, without_headroom=True)
+    wait_for(lambda: kind in door.get("/info").json().get("model_type", ()), f"the model is served; {door.log}")
+
+
 def shown(response: httpx2.Response) -> str:
     """For an assertion's message."""
     return f"{response.status_code} {json.dumps(dict(response.headers))} {response.text}"

@@ -14,13 +14,12 @@ import numpy as np
 import openai
 import pytest
 from browser import Browser
-from deployment.conftest import Cluster, MakeCluster, wait_for
+from deployment.conftest import Cluster
 from freediv.model import read_model, write_model
-from freediv.owners.model_owner import load
 from huggingface_hub import InferenceClient
 
 from .asking_page import AskingPage
-from .conftest import DoorProcess, door_before, shown
+from .conftest import DoorProcess, serving, shown
 
 FAMILIES = Path(__file__).resolve().parents[1] / "model" / "families"
 ABSOLUTE = 0.05
@@ -34,29 +33,10 @@ def items_of(name: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def own(make_cluster: MakeCluster) -> Cluster:
-    made = make_cluster(cluster="kinds")
-    made.up()
-    return made
-
-
-@pytest.fixture(scope="module")
-def opened(own: Cluster) -> Iterator[DoorProcess]:
-    with door_before(own.folder("data-owner"), well=False) as door:
-        yield door
-
-
-@pytest.fixture(scope="module")
 def program(own: Cluster) -> Iterator[freediv.Client]:
     """A program's, which stays connected while other models are served."""
     with freediv.connect(own.folder("data-owner")) as opened:
         yield opened
-
-
-def serving(door: DoorProcess, cluster: Cluster, model: Path, kind: str) -> None:
-    """Have the door's deployment serve a model."""
-    load(cluster.folder("model-owner"), model, without_headroom=True)
-    wait_for(lambda: kind in door.get("/info").json().get("model_type", ()), f"the model is served; {door.log}")
 
 
 def test_embeddings(

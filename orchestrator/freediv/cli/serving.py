@@ -33,6 +33,13 @@ _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 @click.option("--max-concurrent-requests", default=512, show_default=True, type=click.IntRange(1, 10_000))
 @click.option("--payload-limit", default=2_000_000, show_default=True, type=click.IntRange(1000, 100_000_000))
 @click.option(
+    "--image-limit",
+    default=16_000_000,
+    show_default=True,
+    type=click.IntRange(1000, 100_000_000),
+    help="Bytes of a body that is an image.",
+)
+@click.option(
     "--places",
     default=16,
     show_default=True,
@@ -54,10 +61,11 @@ def serve(
     max_client_batch_size: int,
     max_concurrent_requests: int,
     payload_limit: int,
+    image_limit: int,
     places: int,
     deadline: float,
 ) -> None:
-    """Answer programs in HTTP, as a data owner: they send texts here, and no party sees them.
+    """Answer programs in HTTP, as a data owner: they send texts or images here, and no party sees them.
 
     Speaks what clients of text-embeddings-inference, of OpenAI's embeddings and of Hugging Face's InferenceClient
     speak. DIR is a rendered directory or a data owner's folder. Several are replicas, where they serve one model, or
@@ -66,6 +74,7 @@ def serve(
     \b
     Example:  freediv serve deployment
               curl 127.0.0.1:8080/predict --json '{"inputs": "a film with a heart"}'
+              curl 127.0.0.1:8080/predict --header content-type:image/png --data-binary @picture.png
     """
     from ..cluster.folders import owner_folder
     from ..door.limits import DoorLimits
@@ -83,6 +92,7 @@ def serve(
         host_names,
         DoorLimits(
             payload_limit=payload_limit,
+            image_limit=image_limit,
             max_client_batch_size=max_client_batch_size,
             max_concurrent_requests=max_concurrent_requests,
             places=places,

@@ -13,6 +13,7 @@ from ..owners.results import Wanted
 from .forms import Form, form_of
 from .limits import DoorLimits
 from .metrics import DoorMetrics
+from .pictures import read_inputs
 from .refusals import refusal
 from .served import Models, Served
 
@@ -55,7 +56,7 @@ class Door:
 
         Args:
             served: the model.
-            texts: as they were sent.
+            texts: as they were sent; of images, their content in base64.
             on_progress: told how far its parties are.
             truncate: whether what is too long is cut, not refused.
             of: what the caller calls the texts.
@@ -63,10 +64,12 @@ class Door:
         Raises:
             Refusal: there are none, or not to all; says why, and its cause is what `Served.answer` raised.
         """
-        self.limits.insist(texts, of)
         started, waits = time.monotonic(), list[float]()
         try:
-            answers = await served.answer(texts, on_progress, truncate=truncate, on_wait=waits.append)
+            images = served.reads_images()
+            self.limits.insist(texts, of, images=images)
+            given = read_inputs(texts, of, images=images, most_pixels=self.limits.most_pixels)
+            answers = await served.answer(given, on_progress, truncate=truncate, on_wait=waits.append)
         except UserError as error:
             raise refusal(error) from error
         asking = sum(waits) + sum(request.seconds for request in answers.requests)

@@ -20,11 +20,27 @@ Task = Literal["text-classification", "rerank", "token-classification", "feature
 """What callers want of a model, as Hugging Face names it."""
 
 
+Reads = Literal["texts", "images"]
+
+
 class Labelled(BaseModel):
     """A label of a text, and its score; both are null where the model could be wrong, and so gave no answer."""
 
     score: float | None = Field(description="null where the deployment reveals no score")
     label: str | None
+
+
+class ImageSize(BaseModel):
+    """In pixels."""
+
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, architecture: Architecture) -> ImageSize | None:
+        """What a model of images reads; None: it reads texts."""
+        patches = architecture.patches
+        return None if patches is None else cls(height=patches.height, width=patches.width)
 
 
 class Tagged(BaseModel):
@@ -59,6 +75,11 @@ class Form:
     def __init__(self, architecture: Architecture, output: Output) -> None:
         self.architecture, self.output = architecture, output
         self.reading = reading_of(architecture)
+
+    @property
+    def reads(self) -> Reads:
+        """What the model reads."""
+        return "texts" if self.architecture.patches is None else "images"
 
     def insist(self, wanted: Wanted) -> None:
         """Refuse what this kind of answer does not give, before anything is asked.

@@ -19,10 +19,12 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ..model.reading.picture_files import begins_as_image
 from ..tracing import span
 from .access import Access
 from .limits import DoorLimits
 from .metrics import DoorMetrics
+from .pictures import as_json, is_kind
 from .refusals import Refusal
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,7 @@ log = logging.getLogger(__name__)
 _BODY_S = 30.0
 _AGAIN_S = 1.0
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+_JSON = "application/json"
 OPENAI = "/embeddings"
 """Paths that end so are OpenAI's, whose clients read errors in their own form."""
 _HEADERS = {
@@ -86,13 +89,19 @@ class Guard:
             exchange.read = True
             await self._until_hung_up(exchange, b"", receive)
             return
-        if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise Refusal("Validation", "send JSON, with `content-type: application/json`", status=415)
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != _JSON and not is_kind(kind):
+            raise _neither()
         with self._place():
             held = [0]
             try:
-                body = await self._body(receive, headers.get("content-length", ""), held)
+                body = await self._body(receive, headers.get("content-length", ""), held, kind)
                 exchange.read = True
+                if kind != _JSON:
+                    if not kind and not begins_as_image(body):
+                        raise _neither()
+                    body = as_json(body)
+                    exchange.becomes(_JSON, len(body))
                 await self._until_hung_up(exchange, body, receive)
             finally:
                 self._bytes -= held[0]
@@ -108,11 +117,11 @@ class Guard:
         finally:
             self._requests -= 1
 
-    async def _body(self, receive: Receive, announced: str, held: list[int]) -> bytes:
+    async def _body(self, receive: Receive, announced: str, held: list[int], kind: str) -> bytes:
         """The body, of which `held` counts the bytes that are set aside for it."""
-        most = self._limits.payload_limit
+        most = self._limits.image_limit if is_kind(kind) else self._limits.payload_limit
         if announced.isdecimal() and (len(announced) > 18 or int(announced) > most):
-            raise self._too_large()
+            raise _too_large(most)
         parts: list[bytes] = []
         size = 0
         deadline = time.monotonic() + _BODY_S
@@ -126,7 +135,7 @@ class Guard:
             part = message.get("body", b"")
             size += len(part)
             if size > most:
-                raise self._too_large()
+                raise _too_large(most)
             if self._bytes + len(part) > self._limits.payloads_limit:
                 raise Refusal("Overloaded", "the requests that wait hold too much", retry_after_s=_AGAIN_S)
             self._bytes += len(part)
@@ -134,9 +143,6 @@ class Guard:
             parts.append(part)
             if not message.get("more_body", False):
                 return b"".join(parts)
-
-    def _too_large(self) -> Refusal:
-        return Refusal("Validation", f"the body has more than {self._limits.payload_limit} bytes")
 
     async def _until_hung_up(self, exchange: _Exchange, body: bytes, receive: Receive) -> None:
         """Run the application on a body; if the caller hangs up, or the deadline comes, it is cancelled."""
@@ -185,6 +191,14 @@ class Guard:
         )
 
 
+def _neither() -> Refusal:
+    return Refusal("Validation", "send JSON, with `content-type: application/json`, or an image", status=415)
+
+
+def _too_large(most: int) -> Refusal:
+    return Refusal("Validation", f"the body has more than {most} bytes")
+
+
 class _Exchange:
     """One request and its response."""
 
@@ -201,6 +215,12 @@ class _Exchange:
     def route(self) -> str:
         """Its route, as the application has it; never the path, which is the caller's."""
         return getattr(self.scope.get("route"), "path", "") or "none"
+
+    def becomes(self, kind: str, length: int) -> None:
+        """Say of the body what it is to the application."""
+        told = {b"content-type": kind.encode(), b"content-length": str(length).encode()}
+        others = [(name, value) for name, value in self.scope["headers"] if name not in told]
+        self.scope["headers"] = [*others, *told.items()]
 
     def trace(self, traced: Any) -> None:
         """Say in its span what it was, and what came of it."""

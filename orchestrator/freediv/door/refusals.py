@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from ..errors import UserError
 from ..owners.data_owner import PartlyAnswered
-from ..owners.sentences import EmptyText, UnfitText
+from ..owners.sentences import EmptyText, UnfitImage, UnfitText
 from ..wire.channels import Busy, Exhausted
 from .served import NotServed
 
@@ -77,7 +77,7 @@ def refusal(error: UserError) -> Refusal:
     if isinstance(error, PartlyAnswered) and isinstance(error.__cause__, UserError):
         return refusal(error.__cause__)
     if isinstance(error, UnfitText):
-        return Refusal("Empty" if isinstance(error, EmptyText) else "Validation", f"text {error.row} {error.reason}")
+        return _unfit(error)
     if isinstance(error, Busy):
         return Refusal("Overloaded", str(error), retry_after_s=error.retry_after_s)
     if isinstance(error, Exhausted):
@@ -85,3 +85,9 @@ def refusal(error: UserError) -> Refusal:
     if isinstance(error, NotServed):
         return Refusal("Unhealthy", str(error), retry_after_s=1)
     return Refusal("Backend", str(error))
+
+
+def _unfit(error: UnfitText) -> Refusal:
+    if isinstance(error, UnfitImage):
+        return Refusal("Validation", f"image {error.row} {error.reason}", status=422)
+    return Refusal("Empty" if isinstance(error, EmptyText) else "Validation", f"text {error.row} {error.reason}")

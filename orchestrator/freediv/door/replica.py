@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ..cluster.configuration import OwnerConfig
 from ..errors import UserError
-from ..model import Text
+from ..model import Given
 from ..owners.connections import Connections
 from ..owners.data_owner import Answers, OnProgress
 from ..owners.served_model import ServedModel
@@ -52,7 +52,7 @@ class Replica:
         """Whether it could answer, when it was last asked."""
         return not self.problem
 
-    async def classify(self, texts: Sequence[Text], on_progress: OnProgress, *, truncate: bool) -> Answers:
+    async def classify(self, texts: Sequence[Given], on_progress: OnProgress, *, truncate: bool) -> Answers:
         """Answers of its parties.
 
         Raises:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from ..cluster.configuration import OwnerConfig
 from ..errors import UserError
-from ..model import Architecture, Text
+from ..model import Architecture, Given
 from ..model.answers import Prediction
 from ..owners.data_owner import Answers, OnProgress, PartlyAnswered, RequestRecord
 from ..owners.sentences import UnfitText
@@ -36,7 +36,7 @@ class Spent:
 class _Asked:
     """What is answered of one caller's texts so far."""
 
-    texts: Sequence[Text]
+    texts: Sequence[Given]
     predictions: dict[int, Prediction] = field(default_factory=dict)
     requests: list[RequestRecord] = field(default_factory=list)
     architecture: Architecture | None = None
@@ -102,7 +102,15 @@ class Served:
             return one.model
         raise self._not_served()
 
-    def count_pieces(self, texts: Sequence[Text]) -> int:
+    def reads_images(self) -> bool:
+        """Whether the model does, and no texts.
+
+        Raises:
+            NotServed: as `model`.
+        """
+        return self.model().architecture.patches is not None
+
+    def count_pieces(self, texts: Sequence[Given]) -> int:
         """How many word pieces texts have together.
 
         Raises:
@@ -113,7 +121,7 @@ class Served:
 
     async def answer(
         self,
-        texts: Sequence[Text],
+        texts: Sequence[Given],
         on_progress: OnProgress = lambda progress: None,
         *,
         truncate: bool = False,

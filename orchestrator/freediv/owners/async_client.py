@@ -16,6 +16,7 @@ from ..cluster.folders import owner_folder
 from ..errors import UserError
 from ..model import Architecture, Given
 from ..model.answers import Prediction, answer_of
+from ..model.reading.picture_files import begins_as_image
 from .connections import Connections
 from .costs import CallCost, run_cost
 from .data_owner import Answers, PartlyAnswered
@@ -212,11 +213,12 @@ def _given(texts: object) -> tuple[list[Given], bool]:
     Raises:
         UserError: one of them is none.
     """
-    if isinstance(texts, str | os.PathLike) or _is_pair(texts):
+    if isinstance(texts, str | os.PathLike) or _is_pair(texts) or _is_image(texts):
         return [_text(0, texts)], True
     if isinstance(texts, bytes | Mapping) or not isinstance(texts, Iterable):
         raise UserError(
-            f"a {type(texts).__name__} is no text: give a str, a pair (a tuple of two), an image (a Path), or a list"
+            f"a {type(texts).__name__} is no text: give a str, a pair (a tuple of two), an image (a Path or bytes), or "
+            "a list"
         )
     return [_text(row, one) for row, one in enumerate(texts)], False
 
@@ -225,13 +227,17 @@ def _is_pair(one: object) -> bool:
     return isinstance(one, tuple) and len(one) == 2 and all(isinstance(part, str) for part in one)
 
 
+def _is_image(one: object) -> bool:
+    return isinstance(one, bytes) and begins_as_image(one)
+
+
 def _text(row: int, one: Any) -> Given:
-    if isinstance(one, str):
+    if isinstance(one, str) or _is_image(one):
         return one
     if isinstance(one, os.PathLike):
         return Path(one)
     if isinstance(one, tuple | list) and _is_pair(tuple(one)):
         return one[0], one[1]
     raise UserError(
-        f"text {row + 1} is a {type(one).__name__}: a text is a str, a pair a tuple of two, an image a Path"
+        f"text {row + 1} is a {type(one).__name__}: a text is a str, a pair a tuple of two, an image a Path or bytes"
     )

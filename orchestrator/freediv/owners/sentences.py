@@ -6,14 +6,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
 from ..errors import UserError
 from ..model import Architecture, Given, Reader, beyond_table, bucket_for
 from ..model.pieces.pairs import has_half_character
-from ..model.reading.given import misfit
+from ..model.reading.given import Image, misfit
+from ..model.reading.picture_files import UnreadableImage
 from ..model.reading.reader import Read
 
 
@@ -52,6 +52,10 @@ class EmptyText(UnfitText):
     """A text without a word."""
 
 
+class UnfitImage(UnfitText):
+    """An image, given as its content, that cannot be read."""
+
+
 _TOO_LONG = ": shorten it, or have it cut there with --truncate (in Python: truncate=True)"
 
 
@@ -73,8 +77,9 @@ def make_batches(
 
     Raises:
         UnfitText: a sentence is empty or longer than the longest bucket, or a pair where the model reads single
-            sentences, or an image where it reads texts, or the other way round.
-        UserError: an image cannot be read, the tokenizer is not this model's, or `as_one` there are too many.
+            sentences, or an image where it reads texts, or the other way round; or an image without a name cannot be
+            read.
+        UserError: an image in a file cannot be read, the tokenizer is not this model's, or `as_one` there are too many.
     """
     if as_one and len(texts) > max_batch:
         raise UserError(
@@ -108,7 +113,7 @@ def make_batches(
 def _require_fitting(row: int, text: Given, architecture: Architecture) -> None:
     if (why := misfit(text, images=not architecture.padded)) is not None:
         raise UnfitText(row, *why)
-    if isinstance(text, Path):
+    if isinstance(text, Image):
         return
     pairs, both = architecture.pairs, (text,) if isinstance(text, str) else text
     if pairs and len(both) == 1:
@@ -124,8 +129,15 @@ def _require_fitting(row: int, text: Given, architecture: Architecture) -> None:
 
 
 def _read(reader: Reader, texts: Sequence[Given], architecture: Architecture, longest: int | None) -> Iterator[Read]:
+    row = 0
     try:
-        yield from reader.counted(texts, architecture, longest)
+        for read in reader.counted(texts, architecture, longest):
+            yield read
+            row += 1
+    except UnreadableImage as error:
+        if isinstance(texts[row], bytes):
+            raise UnfitImage(row, error.reason, "") from None
+        raise
     except ValueError as error:
         raise UserError(f"{error}; tell the model owner") from None
 

@@ -13,7 +13,7 @@ import numpy as np
 from ...errors import UserError
 from ...model import Given, Text
 from ...model.answers import Target
-from ...model.reading.given import is_pair
+from ...model.reading.given import Image, is_pair
 from ..run_directory import file_digest
 from .images import by_class, digest_of, named
 from .labels import require_names
@@ -139,7 +139,7 @@ def read_texts(path: Path, columns: Sequence[str] = ("sentence",)) -> list[Text]
     path = Path(path)
     if path.suffix.lower() != ".txt":
         return [
-            one for one in read_examples(path, text_columns=columns, labelled=False).texts if not isinstance(one, Path)
+            one for one in read_examples(path, text_columns=columns, labelled=False).texts if not isinstance(one, Image)
         ]
     texts: list[Text] = [line.strip() for _, line in read_lines(path) if line.strip()]
     if not texts:

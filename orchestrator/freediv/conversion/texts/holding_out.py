@@ -67,6 +67,7 @@ def _words(text: Given) -> list[str]:
         return [file_digest(text)]
     if isinstance(text, str):
         return text.lower().split()
+    assert not isinstance(text, bytes)  # rows name files
     first, second = text
     return [*first.lower().split(), _BORDER, *second.lower().split()]
 

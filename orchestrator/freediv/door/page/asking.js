@@ -8,7 +8,7 @@ const LONGEST_WAIT_S = 30;
 export class Asking {
   /**
    * rows: each with `texts`, and from then on a `state`: waiting, asked, answered (and `answer`), refused (and `why`).
-   * ask(inputs, signal): answers, in their order. up(signal): whether the parties are.
+   * ask(rows, signal): answers, in their order. up(signal): whether the parties are.
    * size, bytes: the most texts, and about the most bytes, of a request.
    * onRows(rows): these have changed. onSay(words, trouble): for people.
    */
@@ -61,7 +61,7 @@ export class Asking {
   async #one(rows) {
     this.#set(rows, "asked");
     try {
-      this.#keep(rows, await this.ask(rows.map((row) => row.texts), this.stopped.signal));
+      this.#keep(rows, await this.ask(rows, this.stopped.signal));
       this.failures = 0;
       if (this.told) this.#say("Answers come again: going on.", false);
     } catch (error) {

@@ -19,14 +19,22 @@ export class Door {
 
   /** Answers to texts (lists of one or two), in their order; throws a Trouble. */
   async answers(model, inputs, truncate, signal) {
-    const body = JSON.stringify({ inputs, truncate });
+    return this.#ask(model, JSON.stringify({ inputs, truncate }), "application/json", signal);
+  }
+
+  /** The answer to an image, in a list; what is sent of its file is what is in it. Throws a Trouble. */
+  async answerTo(model, file, signal) {
+    return this.#ask(model, file, "application/octet-stream", signal);
+  }
+
+  async #ask(model, body, type, signal) {
     const path = `models/${encodeURIComponent(model)}/answers`;
-    const response = await this.#fetch(path, { method: "POST", body, signal });
+    const response = await this.#fetch(path, { method: "POST", body, signal, headers: { "content-type": type } });
     return (await response.json()).answers;
   }
 
   async #fetch(path, options) {
-    const headers = options.body === undefined ? {} : { "content-type": "application/json" };
+    const headers = { ...options.headers };
     if (this.token) headers.authorization = `Bearer ${this.token}`;
     let response, said;
     try {

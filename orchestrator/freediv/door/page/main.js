@@ -4,6 +4,7 @@ import { Asking, sentence } from "./asking.js";
 import { showBeside } from "./beside.js";
 import { Door, Trouble } from "./door.js";
 import { count, counted, make, the } from "./making.js";
+import { Pictures } from "./pictures.js";
 import { Results, captionOf } from "./results.js";
 import { readTable, textOf } from "./table.js";
 
@@ -14,7 +15,15 @@ const ENVELOPE = 1000; // bytes of a request beside its texts
 
 const door = new Door();
 const results = new Results();
+const pictures = new Pictures();
+const TABLES = the("file").accept;
+const WORDS_OF_FILES = {
+  "file-label": [the("file-label").textContent, "Images: PNG or JPEG"],
+  "file-hint": [the("file-hint").textContent, "Choose files, or drop them here. They are sent as they are, without their names."],
+};
+const NOUNS = { one: ["text", "image"], many: ["texts", "images"], some: ["a text", "an image"] };
 let status = null;
+let reads = "texts";
 let records = null; // of the file that was chosen
 let rows = [];
 let asking = null;
@@ -24,6 +33,8 @@ let began = 0, doneBefore = 0;
 // --- what is behind the door ---
 
 const model = () => status?.models.find((one) => one.name === the("model").value) ?? status?.models[0] ?? null;
+const readsImages = () => reads === "images";
+const noun = () => (readsImages() ? "image" : "text");
 const isPairs = () => Boolean(model()?.about?.pairs);
 
 async function look(signal) {
@@ -56,13 +67,32 @@ function showModels() {
 
 function showAbout() {
   const found = model(), about = found.about;
+  if (about) reads = about.reads;
   the("about").textContent = about
-    ? `${found.name} answers ${about.kind_in_words}; you are given ${about.given}. It reads up to ` +
-      `${about.max_input_length} word pieces of ${about.pairs ? "a pair of texts" : "a text"}.`
+    ? `${found.name} answers ${about.kind_in_words}; you are given ${about.given}. It reads ${whatItReads(about)}.`
     : `${found.name} cannot be asked now: ${found.deployments.map((one) => one.problem).filter(Boolean).join("; ") || "its parties do not answer"}.`;
   the("texts-label").textContent = isPairs() ? "Pairs, one a line, with a tab or | between the two texts" : "Texts, one a line";
   the("second-field").hidden = !isPairs();
   the("first-label").textContent = isPairs() ? "Column of the first texts" : "Column of the texts";
+  showKind();
+}
+
+function whatItReads({ max_input_length: longest, pairs, image_size: size }) {
+  return size ? `images, which are brought to ${size.width} by ${size.height} pixels`
+    : `up to ${longest} word pieces of ${pairs ? "a pair of texts" : "a text"}`;
+}
+
+/** Have the form, and what it says, be for what the model reads. */
+function showKind() {
+  const images = readsImages();
+  for (const [id, [text, image]] of Object.entries(WORDS_OF_FILES)) the(id).textContent = images ? image : text;
+  for (const [kind, [text, image]] of Object.entries(NOUNS))
+    for (const one of document.querySelectorAll(`[data-${kind}]`)) one.textContent = images ? image : text;
+  Object.assign(the("file"), { multiple: images, accept: images ? "image/png,image/jpeg" : TABLES });
+  the("text-field").hidden = images || records !== null;
+  the("table").hidden = images || records === null;
+  the("pictures").hidden = !images || !pictures.files.length;
+  the("truncate-field").hidden = images;
 }
 
 function showToken(error) {
@@ -70,9 +100,18 @@ function showToken(error) {
   the("token").focus();
 }
 
-// --- a table ---
+// --- files ---
 
-async function choose(file) {
+async function choose(files) {
+  if (!files.length) return;
+  if (!readsImages()) return chooseTable(files[0]);
+  say("");
+  the("pictures-name").textContent = counted(files.length, "image");
+  await pictures.choose(files);
+  showKind();
+}
+
+async function chooseTable(file) {
   say("");
   try {
     if (file.size > LARGEST_FILE) throw new Error(`it has more than ${LARGEST_FILE / 1e6} MB; give a part of it`);
@@ -83,8 +122,7 @@ async function choose(file) {
     the("named").checked = !/\.txt$/i.test(file.name);
     the("table-name").textContent = file.name;
     showTable(true);
-    the("table").hidden = false;
-    the("text-field").hidden = true;
+    showKind();
   } catch (error) {
     takeAway();
     say(`${file.name}: ${error.message}.`, true);
@@ -93,9 +131,9 @@ async function choose(file) {
 
 function takeAway() {
   records = null;
+  pictures.takeAway();
   the("file").value = "";
-  the("table").hidden = true;
-  the("text-field").hidden = false;
+  showKind();
 }
 
 function namesOfColumns() {
@@ -162,17 +200,25 @@ async function begin() {
       return error.token ? showToken(error) : say(`${sentence(error.message)} Try again when it does.`, true);
     }
   }
-  const texts = records ? ofTable() : ofField();
-  if (!texts.length) return (say("There is nothing to ask yet: type a text, or choose a table.", true), the("texts").focus());
+  const found = rowsToAsk();
+  if (!found.length) return sayNothing();
   const { name, about } = model();
   if (!about) return say(`${the("about").textContent} Try again when its parties are back.`, true);
-  if (about.output === "order" && texts.length > about.max_batch)
-    return say(`The parties tell the order of up to ${about.max_batch} texts at a time; these are ${count(texts.length)}.`, true);
-  rows = rowsOf(texts);
-  asked = { name, truncate: the("truncate").checked, size: Math.min(status.limits.max_client_batch_size, about.max_batch) };
-  const columns = records ? columnsChosen().map((column) => namesOfColumns()[column]) : about.pairs ? ["First text", "Second text"] : ["Text"];
+  if (about.output === "order" && found.length > about.max_batch)
+    return say(`The parties tell the order of up to ${about.max_batch} texts at a time; these are ${count(found.length)}.`, true);
+  rows = found;
+  const size = readsImages() ? 1 : Math.min(status.limits.max_client_batch_size, about.max_batch);
+  asked = { name, truncate: the("truncate").checked, size, noun: noun() };
+  const columns = readsImages() ? ["Image"] : records ? columnsChosen().map((column) => namesOfColumns()[column]) : about.pairs ? ["First text", "Second text"] : ["Text"];
   results.show(rows, columns, about.labels, captionOf(name, rows.length));
   await go();
+}
+
+const rowsToAsk = () => (readsImages() ? pictures.rows(status.limits.image_limit) : rowsOf(records ? ofTable() : ofField()));
+
+function sayNothing() {
+  say(`There is nothing to ask yet: ${readsImages() ? "choose an image" : "type a text, or choose a table"}.`, true);
+  the(readsImages() ? "file" : "texts").focus();
 }
 
 async function go() {
@@ -180,7 +226,8 @@ async function go() {
   asking = new Asking({
     rows, size,
     bytes: status.limits.payload_limit - ENVELOPE,
-    ask: (inputs, signal) => door.answers(name, inputs, truncate, signal),
+    ask: (some, signal) => (some[0].file ? door.answerTo(name, some[0].file, signal)
+      : door.answers(name, some.map((row) => row.texts), truncate, signal)),
     up: async (signal) => {
       try {
         return Boolean((await look(signal)).models.find((one) => one.name === name)?.up);
@@ -195,7 +242,7 @@ async function go() {
   });
   [began, doneBefore] = [performance.now(), done()];
   showRunning(true);
-  say(`Asking ${counted(rows.filter((row) => row.state === "waiting").length, "text")} …`);
+  say(`Asking ${counted(rows.filter((row) => row.state === "waiting").length, asked.noun)} …`);
   try {
     await asking.run();
     say(summary());
@@ -218,7 +265,7 @@ function summary() {
   const states = (state) => rows.filter((row) => row.state === state).length;
   const without = rows.filter((row) => row.state === "answered" && !row.answer.answered).length;
   const parts = [
-    `${counted(states("answered"), "text")} answered in ${Math.max(1, Math.round((performance.now() - began) / 1000))} s`,
+    `${counted(states("answered"), asked.noun)} answered in ${Math.max(1, Math.round((performance.now() - began) / 1000))} s`,
     without && `${count(without)} without an answer: the model could be wrong about them`,
     states("refused") && `${count(states("refused"))} not asked: see there`,
     states("empty") && `${count(states("empty"))} without a text`,
@@ -267,8 +314,8 @@ the("form").addEventListener("submit", (event) => {
 the("stop").addEventListener("click", () => asking?.stop());
 the("go-on").addEventListener("click", go);
 the("model").addEventListener("change", () => (showAbout(), showBeside(model()), records && showExample()));
-the("file").addEventListener("change", () => the("file").files[0] && choose(the("file").files[0]));
-the("away").addEventListener("click", () => (takeAway(), the("file").focus()));
+the("file").addEventListener("change", () => choose(the("file").files));
+for (const id of ["away", "pictures-away"]) the(id).addEventListener("click", () => (takeAway(), the("file").focus()));
 the("named").addEventListener("change", () => showTable(false));
 for (const id of ["first", "second"]) the(id).addEventListener("change", showExample);
 for (const kind of ["dragover", "dragleave", "drop"])
@@ -276,7 +323,7 @@ for (const kind of ["dragover", "dragleave", "drop"])
     if (!event.dataTransfer.types.includes("Files")) return;
     event.preventDefault();
     the("drop").classList.toggle("over", kind === "dragover");
-    if (kind === "drop" && event.dataTransfer.files[0]) choose(event.dataTransfer.files[0]);
+    if (kind === "drop") choose(event.dataTransfer.files);
   });
 if (the("token")) {
   const enter = () => {

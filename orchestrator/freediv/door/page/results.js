@@ -95,7 +95,7 @@ export class Results {
     return make(
       "tr", {},
       make("th", { scope: "row", class: "number" }, count(row.number)),
-      ...this.#columns.map((_, part) => make("td", { class: "text", dir: "auto" }, ...textOf(row, part))),
+      ...this.#columns.map((_, part) => make("td", { class: "text", dir: "auto" }, row.picture?.(), ...textOf(row, part))),
       this.#answer(row),
     );
   }
@@ -150,9 +150,9 @@ export class Results {
   /** As `freediv infer --json` has it. */
   json() {
     const predictions = this.#rows.map((row) => {
-      const text = row.texts.length === 1 ? row.texts[0] : row.texts;
-      if (row.state === "answered") return { text, ...row.answer.entry };
-      return { text, problem: row.state === "refused" ? row.why : WORDS[row.state].replace(" …", "") };
+      const given = row.file ? { image: row.texts[0] } : { text: row.texts.length === 1 ? row.texts[0] : row.texts };
+      if (row.state === "answered") return { ...given, ...row.answer.entry };
+      return { ...given, problem: row.state === "refused" ? row.why : WORDS[row.state].replace(" …", "") };
     });
     return `${JSON.stringify({ predictions }, null, 2)}\n`;
   }

@@ -15,14 +15,14 @@ from ..door import Door
 from ..forms import Form, Labelled
 from ..refusals import ErrorResponse, Refusal
 from ..served import Served
-from .bodies import ERRORS, Find, Truncating, text_of
+from .bodies import ERRORS, OR_IMAGE, Find, Truncating, text_of
 from .tei import One
 
 
 class AnswersRequest(Truncating):
-    """Texts, or pairs of them."""
+    """Texts, or pairs of them; or an image."""
 
-    inputs: Annotated[list[One], Field(min_length=1)] = Field(examples=[[["a warm and funny film"]]])
+    inputs: str | Annotated[list[One], Field(min_length=1)] = Field(examples=[[["a warm and funny film"]]])
 
 
 class Answered(BaseModel):
@@ -54,10 +54,14 @@ def routes(door: Door, find: Find) -> APIRouter:
     """The path, for models that `find` finds in a request."""
     router = APIRouter(tags=["page"])
 
-    @router.post("/answers", responses=ERRORS | {status: {"model": NotAllAnswered} for status in (413, 424, 429, 503)})
+    @router.post(
+        "/answers",
+        openapi_extra=OR_IMAGE,
+        responses=ERRORS | {status: {"model": NotAllAnswered} for status in (413, 422, 424, 429, 503)},
+    )
     async def answers(body: AnswersRequest, served: Served = Depends(find)) -> AnswersResponse:
         """Answers of any kind. Where only some texts have one, the error has these, so that none is asked for twice."""
-        form, texts = door.form(served), [text_of(one) for one in body.inputs]
+        form, texts = door.form(served), [text_of(one) for one in _several(body.inputs)]
         try:
             found = await door.answer(served, texts, truncate=body.cuts())
         except Refusal as refused:
@@ -66,6 +70,10 @@ def routes(door: Door, find: Find) -> APIRouter:
         return AnswersResponse(answers=[_told(form, one) for one in found.predictions])
 
     return router
+
+
+def _several(inputs: str | list[list[str]]) -> list[list[str]]:
+    return [[inputs]] if isinstance(inputs, str) else inputs
 
 
 def _told(form: Form, one: Prediction) -> Answered:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...model import Text
+from ..pictures import KINDS
 from ..refusals import ErrorResponse, Refusal
 from ..served import Served
 
@@ -23,7 +24,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
         404: "There is no such model",
         408: "The body took too long",
         413: "Too many texts, or too long",
-        415: "Not JSON",
+        415: "Neither JSON nor an image",
         422: "Not what is expected here",
         424: "The model does not answer so, or its parties failed",
         429: "The quota or the queue is full; see Retry-After",
@@ -33,6 +34,16 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 }
 READING_ERRORS: dict[int | str, dict[str, Any]] = {status: ERRORS[status] for status in (401, 403, 404, 503)}
 """Of what has no body."""
+
+
+OR_IMAGE: dict[str, Any] = {
+    "requestBody": {
+        "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in KINDS},
+        "description": "JSON; or of a model that reads images, one image as it is, or in JSON, each text an image in "
+        "base64.",
+    }
+}
+"""Of paths that take an image in place of a text."""
 
 
 class Body(BaseModel):

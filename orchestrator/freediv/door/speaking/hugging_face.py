@@ -16,7 +16,7 @@ from ..door import Door
 from ..forms import Labelled, Tagged
 from ..refusals import Refusal
 from ..served import Served
-from .bodies import ERRORS, Body, Find, text_of
+from .bodies import ERRORS, OR_IMAGE, Body, Find, text_of
 from .tei import PredictRequest, Rank, RerankRequest, predicted, ranked
 from .vectors import EmbedRequest, Sentences, Shaped, SimilarityRequest, embedded, similar
 
@@ -63,7 +63,7 @@ def routes(door: Door, find: Find, path: str) -> APIRouter:
     """A model's own `path`, for models that `find` finds in a request."""
     router = APIRouter(tags=["Hugging Face"])
 
-    @router.post(path, response_model_exclude_unset=True, responses=ERRORS)
+    @router.post(path, response_model_exclude_unset=True, responses=ERRORS, openapi_extra=OR_IMAGE)
     async def task(body: TaskRequest, served: Served = Depends(find)) -> TaskResponse:
         """What the model is for."""
         sent = body.model_dump(exclude_unset=True)
@@ -98,12 +98,15 @@ def _as(model: type[M], sent: dict[str, object]) -> M:
         raise RequestValidationError(error.errors()) from None
 
 
-async def _classified(door: Door, served: Served, body: TaskRequest, parameters: Parameters) -> list[list[Labelled]]:
-    """Labels of each text; a list of lists also of one."""
+async def _classified(
+    door: Door, served: Served, body: TaskRequest, parameters: Parameters
+) -> list[Labelled] | list[list[Labelled]]:
+    """Labels of each text, a list of lists also of one; or of each image, of one without a list around it."""
     form = door.form(served, "labels")
     answers = await door.answer(served, _texts(body.inputs), truncate=body.cuts())
     raw = parameters.function_to_apply == "none"
-    return [form.labels(one, raw=raw)[: parameters.top_k] for one in answers.predictions]
+    found = [form.labels(one, raw=raw)[: parameters.top_k] for one in answers.predictions]
+    return found[0] if form.reads == "images" and isinstance(body.inputs, str) else found
 
 
 async def _tagged(door: Door, served: Served, body: TaskRequest) -> list[Tagged] | list[list[Tagged]]:

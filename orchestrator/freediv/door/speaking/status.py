@@ -13,6 +13,7 @@ from ...monitoring import learned
 from ...monitoring.table import cost_table, describe
 from ...owners.costs import run_cost
 from ..door import Door
+from ..forms import ImageSize, Reads, form_of
 from ..limits import MOST_CHARACTERS
 from ..replica import Replica
 from ..served import Served
@@ -55,7 +56,9 @@ class About(BaseModel):
     output: Output
     labels: list[str]
     pairs: bool = Field(description="whether it reads pairs of texts")
-    max_input_length: int = Field(description="word pieces")
+    reads: Reads
+    image_size: ImageSize | None = Field(description="that images are brought to; null where it reads texts")
+    max_input_length: int = Field(description="word pieces, or rows of an image")
     max_batch: int = Field(description="texts that its parties take at a time")
     learns: list[str] = Field(description="what may be learnt")
     learners: list[Learner]
@@ -85,6 +88,7 @@ class LimitsTold(BaseModel):
 
     max_client_batch_size: int
     payload_limit: int = Field(description="bytes")
+    image_limit: int = Field(description="bytes of a body that is an image")
     max_characters: int = Field(description="of a text")
 
 
@@ -109,6 +113,7 @@ def routes(door: Door) -> APIRouter:
             limits=LimitsTold(
                 max_client_batch_size=limits.max_client_batch_size,
                 payload_limit=limits.payload_limit,
+                image_limit=limits.image_limit,
                 max_characters=MOST_CHARACTERS,
             ),
             models=[_told(served) for served in door.models.all()],
@@ -142,6 +147,8 @@ def _about(replica: Replica) -> About:
         output=config.output,
         labels=list(architecture.label_names),
         pairs=architecture.pairs,
+        reads=form_of(architecture, config.output).reads,
+        image_size=ImageSize.of(architecture),
         max_input_length=config.buckets_of(architecture)[-1],
         max_batch=config.max_batch,
         learns=list(learned.WHAT),

@@ -13,10 +13,10 @@ from ...errors import UserError
 from ...model import Text
 from ...model.answers import Output
 from ..door import Door
-from ..forms import Labelled
+from ..forms import ImageSize, Labelled, Reads
 from ..refusals import refusal
 from ..served import Served
-from .bodies import ERRORS, READING_ERRORS, Find, Truncating, text_of
+from .bodies import ERRORS, OR_IMAGE, READING_ERRORS, Find, Truncating, text_of
 from .vectors import EmbedRequest, SimilarityRequest, embedded, similar
 
 One = Annotated[list[str], Field(min_length=1, max_length=2)]
@@ -61,7 +61,7 @@ class Info(BaseModel):
     model_dtype: str = Field(description="the ring that it is computed in")
     model_type: Mapping[str, Mapping[str, object]]
     max_concurrent_requests: int
-    max_input_length: int = Field(description="word pieces")
+    max_input_length: int = Field(description="word pieces, or rows of an image")
     max_batch_tokens: int
     max_batch_requests: int | None
     max_client_batch_size: int
@@ -72,6 +72,8 @@ class Info(BaseModel):
     docker_label: str | None = None
     output: Output = Field(description="what the deployment reveals")
     pairs: bool = Field(description="whether it reads pairs of texts")
+    reads: Reads
+    image_size: ImageSize | None = Field(description="that images are brought to; null where it reads texts")
 
 
 def routes(door: Door, find: Find) -> APIRouter:
@@ -97,6 +99,8 @@ def routes(door: Door, find: Find) -> APIRouter:
             version=version("freediv"),
             output=config.output,
             pairs=model.architecture.pairs,
+            reads=form.reads,
+            image_size=ImageSize.of(model.architecture),
         )
 
     @router.get("/health", response_class=Response, responses=READING_ERRORS)
@@ -109,9 +113,9 @@ def routes(door: Door, find: Find) -> APIRouter:
             raise refusal(error) from None
         return Response()
 
-    @router.post("/predict", responses=ERRORS)
+    @router.post("/predict", responses=ERRORS, openapi_extra=OR_IMAGE)
     async def predict(body: PredictRequest, served: Served = Depends(find)) -> PredictResponse:
-        """Labels of a text, of a pair of texts, or of several."""
+        """Labels of a text, of a pair of texts, or of several; or of an image, or several."""
         return await predicted(door, served, body)
 
     @router.post("/rerank", response_model_exclude_unset=True, responses=ERRORS)

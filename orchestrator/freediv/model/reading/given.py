@@ -7,14 +7,14 @@ from typing import TypeAlias
 
 from ..pieces.pairs import Text
 
-Image: TypeAlias = Path
-"""A file, PNG or JPEG."""
+Image: TypeAlias = Path | bytes
+"""A PNG or JPEG: its file, or what is in it."""
 Given: TypeAlias = Text | Image
 
 
 def is_image(given: Given) -> bool:
     """Whether it is one; else it is a text, or two."""
-    return isinstance(given, Path)
+    return isinstance(given, Path | bytes)
 
 
 def is_pair(given: Given) -> bool:
@@ -24,13 +24,15 @@ def is_pair(given: Given) -> bool:
 
 def as_entry(given: Given) -> dict[str, object]:
     """For `--json`."""
-    if isinstance(given, Path):
-        return {"image": str(given)}
+    if isinstance(given, Path | bytes):
+        return {"image": on_one_line(given)}
     return {"text": given if isinstance(given, str) else list(given)}
 
 
 def on_one_line(given: Given) -> str:
     """For people."""
+    if isinstance(given, bytes):
+        return f"an image of {len(given):,} bytes"
     return " | ".join(given) if isinstance(given, tuple) else str(given)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ...errors import UserError
 from ..architecture import Architecture
-from .given import Given, misfit
+from .given import Given, Image, misfit
 from .processor import FILE, ImageProcessor
 from .reader import Reader
 
@@ -20,7 +20,7 @@ from .reader import Reader
 class Picture:
     """An image as the model reads it: its patches, after rows of no image."""
 
-    given: Path
+    given: Image
     sequence: np.ndarray = field(repr=False)
 
     def __len__(self) -> int:
@@ -52,7 +52,7 @@ class ImageReader(Reader):
         patches = architecture.patches
         assert patches is not None
         for number, one in enumerate(given, start=1):
-            if not isinstance(one, Path):
+            if not isinstance(one, Image):
                 raise UserError(f"number {number} {''.join(misfit(one, images=True) or ())}")
             yield Picture(one, patches.cut(self.processor.pixels(one, patches)))
 

@@ -7,22 +7,19 @@ from the middle, multiply by a factor, take away a mean and divide by a deviatio
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from ...errors import UserError
 from ..functions.patches import Patches
+from .given import Image as GivenImage
+from .picture_files import UnreadableImage, read_image
 
 FILE = "preprocessor_config.json"
 _MODES = {1: "L", 3: "RGB"}
-_WIDE = ("I", "F")  # modes with more than 8 bits a channel begin so
-_MOST_PIXELS = 1 << 26
 _LARGEST = 1 << 12
 _USUAL: dict[str, dict[str, Any]] = {
     "ViTImageProcessor": {"size": 224, "resample": 2, "do_center_crop": False},
@@ -102,19 +99,24 @@ class ImageProcessor(BaseModel):
     @property
     def largest_pixel(self) -> float:
         """The largest magnitude of a number that comes out."""
-        top = 255 * (self.rescale_factor if self.do_rescale else 1.0)
-        if not self.do_normalize:
-            return top
-        means, deviations = np.broadcast_arrays(np.array(self.image_mean), np.array(self.image_std))
-        return float(max(np.abs((end - means) / deviations).max() for end in (0.0, top)))
+        return float(np.abs(self.ranges(max(len(self.image_mean), len(self.image_std)))).max())
 
-    def pixels(self, path: Path, patches: Patches) -> np.ndarray:
+    def ranges(self, channels: int) -> tuple[tuple[float, float], ...]:
+        """The least and the largest number that comes out, of each channel."""
+        ends = np.array([0.0, 255 * (self.rescale_factor if self.do_rescale else 1.0)])
+        if not self.do_normalize:
+            return tuple((float(ends[0]), float(ends[1])) for _ in range(channels))
+        mean, deviation = (np.broadcast_to(one, channels) for one in (self.image_mean, self.image_std))
+        found = (ends - mean[:, None]) / deviation[:, None]
+        return tuple((float(least), float(largest)) for least, largest in found)
+
+    def pixels(self, picture: GivenImage, patches: Patches) -> np.ndarray:
         """A picture made ready, float32 [channels, height, width].
 
         Raises:
-            UserError: the file is no picture that can be read, or one of another size, where nothing resizes it.
+            UnreadableImage: it is none that can be read, or one of another size, where nothing resizes it.
         """
-        image = read_image(path, _MODES[patches.channels])
+        image = read_image(picture, _MODES[patches.channels])
         if self.do_resize:
             height, width = _sides_of(self.size, image.height, image.width)
             image = image.resize((width, height), Image.Resampling(self.resample))
@@ -122,9 +124,10 @@ class ImageProcessor(BaseModel):
         if self.do_center_crop:
             x = _cropped(x, *_sides_of(self.crop_size, *x.shape[:2]))
         if x.shape[:2] != (patches.height, patches.width):
-            raise UserError(
-                f"{path}: is {x.shape[0]} x {x.shape[1]} pixels as the model's {FILE} has it, and the model reads "
-                f"{patches.height} x {patches.width}; give one of that size"
+            raise UnreadableImage(
+                picture,
+                f"is {x.shape[0]} x {x.shape[1]} pixels as the model's {FILE} has it, and the model reads "
+                f"{patches.height} x {patches.width}; give one of that size",
             )
         numbers = (
             (x.astype(np.float64) * self.rescale_factor).astype(np.float32) if self.do_rescale else x.astype(np.float32)
@@ -151,35 +154,6 @@ def parse_processor(found: Mapping[str, Any], family: str) -> ImageProcessor:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part)[:40] for part in first["loc"][:4])
         raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
-
-
-def read_image(path: Path, mode: str) -> Image.Image:
-    """A PNG or JPEG file, the right way up, in a mode of Pillow's.
-
-    Raises:
-        UserError: it is none, or too large, or has more than 8 bits a channel.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG", "JPEG")) as file:
-                if math.prod(file.size) > _MOST_PIXELS:
-                    raise UserError(f"{path}: has more than {_MOST_PIXELS:,} pixels; make it smaller")
-                if file.mode.startswith(_WIDE):
-                    raise UserError(f"{path}: has more than 8 bits a channel; save it with 8")
-                return ImageOps.exif_transpose(file).convert(mode)
-    except UserError:
-        raise
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read as a PNG or JPEG image ({_reason(error)})") from None
-    except Exception as error:  # Pillow's readers raise what the file makes them
-        raise UserError(f"{path}: cannot be read as a PNG or JPEG image ({type(error).__name__})") from None
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror.lower() if error.strerror else type(error).__name__
 
 
 def _sides_of(sides: Mapping[Side, int], height: int, width: int) -> tuple[int, int]:

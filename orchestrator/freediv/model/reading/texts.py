@@ -14,7 +14,7 @@ from ..pieces.cut import Cut
 from ..pieces.pairs import Text
 from ..pieces.tokenizer import encode_counted, reading
 from ..pieces.word_pieces import encode
-from .given import Given, misfit
+from .given import Given, Image, misfit
 from .reader import Reader
 from .tokenizer_directory import write_tokenizer
 
@@ -62,7 +62,7 @@ def texts_of(given: Sequence[Given]) -> list[Text]:
     """
     texts: list[Text] = []
     for number, one in enumerate(given, start=1):
-        if isinstance(one, Path):
+        if isinstance(one, Image):
             raise UserError(f"number {number} {''.join(misfit(one, images=False) or ())}")
         texts.append(one)
     return texts
