@@ -12,7 +12,7 @@ from freediv.errors import UserError
 from freediv.model import read_model
 from vision import PICTURES, SOURCE, make_vision, said
 
-from .conftest import Cluster, MakeCluster, assert_one_line_error, load, run_command
+from .conftest import Cluster, MakeCluster, assert_one_line_error, run_command
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +22,13 @@ def vision(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(make_cluster: MakeCluster, vision: Path) -> Cluster:
-    """As rendered by default, with words looked up by keys, which images have none of; logits to compare."""
+    """As rendered by default, with words looked up by keys, which images have none of; logits to compare, and pixels
+    that are compared with their ranges.
+    """
     made = make_cluster(output="logits")
     made.up()
-    load(made.folder("model-owner"), vision)
+    done = run_command("load", made.directory, vision, "--check-pixels")
+    assert done.returncode == 0, done.stderr
     return made
 
 
@@ -58,6 +61,8 @@ def test_a_text_is_refused_by_one_line(cluster: Cluster, tmp_path: Path) -> None
     (tmp_path / "no.png").write_bytes(b"no image")
     done = run_command("infer", cluster.directory, "--image", tmp_path / "no.png")
     assert_one_line_error(done, "no.png: cannot be read as a PNG or JPEG image")
+    done = run_command("load", cluster.directory, "demo", "--check-pixels")
+    assert_one_line_error(done, "--check-pixels: the model reads texts, and has no pixels to check; leave it out")
 
 
 def test_measured_privately_beside_plaintext(cluster: Cluster, vision: Path, tmp_path: Path) -> None:

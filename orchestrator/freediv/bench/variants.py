@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..model import Architecture, LayerFunctions, LayerSizes
+from ..model.functions.patches import Patches
 from ..model.functions.pooling import Pool
 from ..mpc.sharing.settings import Lookup, Products
 
@@ -31,6 +32,7 @@ class Variant:
         lanes: parts that a batch is computed in side by side.
         in_shares: whether one-hots or rows are shared in any case, and no keys.
         thinned: makes the sizes of an architecture's layers, where they are to be thinner than it has them.
+        checked: whether pixels are compared with ranges, of a model that reads images.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Variant:
     lanes: int = 1
     in_shares: bool = False
     thinned: Callable[[Architecture], tuple[LayerSizes, ...]] | None = None
+    checked: bool = False
 
     @property
     def lookup(self) -> Lookup:
@@ -60,6 +63,8 @@ class Variant:
             }
         if self.thinned is not None:
             changes["sizes"] = self.thinned(architecture)
+        if self.checked:
+            changes["patches"] = _compared(architecture)
         return architecture.model_copy(update=changes | dict(self.fields))
 
 
@@ -77,6 +82,15 @@ def pooled_and_narrower(architecture: Architecture) -> tuple[LayerSizes, ...]:
         own.model_copy(update=half) if layer >= architecture.layers // 2 else own
         for layer, own in enumerate(pooled_twice(architecture))
     )
+
+
+def _compared(architecture: Architecture) -> Patches:
+    patches = architecture.patches
+    if patches is None:
+        raise UserError(
+            "--variants: ours-checked is of pixels, and the model reads texts; give --preset of an image model"
+        )
+    return patches.model_copy(update={"ranges": ((-1.0, 1.0),) * patches.channels})
 
 
 def _functions(attention: str, activation: str, norm: str = "layernorm") -> LayerFunctions:
@@ -126,6 +140,14 @@ VARIANTS: dict[str, Variant] = {
             "shares",
             "as ours-pooled, with half of the heads and neurons in the upper half",
             thinned=pooled_and_narrower,
+        ),
+        Variant(
+            "ours-checked",
+            _functions("2quad-freediv", "quad"),
+            "identity",
+            "shares",
+            "of images, each pixel compared with its range at the end",
+            checked=True,
         ),
         Variant("linear-only", _functions("none", "none", "none"), "identity", "spu", "no non-linear function"),
     )

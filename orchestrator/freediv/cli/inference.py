@@ -41,8 +41,16 @@ _DIRECTORY = click.argument("directory", metavar="DIR", type=click.Path(path_typ
     help="Have data owners' budgets begin anew. Without it, what they asked of a model that is alike in all that is "
     "public (architecture, tokenizer, public word table) counts on.",
 )
+@click.option(
+    "--check-pixels",
+    is_flag=True,
+    help="Have the parties compare each pixel that is sent with what the image processor makes, and answer no image "
+    "that has others.",
+)
 @_WAIT
-def load(directory: Path, model: str, without_headroom: bool, fresh_budget: bool, wait: float) -> None:
+def load(
+    directory: Path, model: str, without_headroom: bool, fresh_budget: bool, check_pixels: bool, wait: float
+) -> None:
     """Share a model with the parties, as the model owner, and have them serve it.
 
     DIR is a rendered directory or the model owner's folder; MODEL a model directory, or `demo`.
@@ -60,7 +68,12 @@ def load(directory: Path, model: str, without_headroom: bool, fresh_budget: bool
     _wait(folder, wait, with_model=False)
     with progress_bar() as advance:
         loading = load_model(
-            folder, model, without_headroom=without_headroom, fresh_budget=fresh_budget, on_progress=advance
+            folder,
+            model,
+            without_headroom=without_headroom,
+            fresh_budget=fresh_budget,
+            check_pixels=check_pixels,
+            on_progress=advance,
         )
     size = f"{loading.upload_bytes / 1e6:.1f} MB of shares sent"
     if loading.held:

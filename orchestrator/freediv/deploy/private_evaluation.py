@@ -17,6 +17,7 @@ from ..conversion.texts.targets import as_wanted
 from ..errors import UserError
 from ..model import Model, read_reader
 from ..model.answers import answer_of
+from ..model.pixel_ranges import without_ranges
 from ..owners.data_owner import Progress, infer
 
 
@@ -67,7 +68,7 @@ def evaluate_privately(
         raise ValueError("needs a model that was read from a directory")
     output = read_owner_config(folder).output
     answers = infer(folder, examples.texts, on_progress=on_progress)
-    if answers.architecture != model.architecture:
+    if without_ranges(answers.architecture) != model.architecture:
         raise UserError(f"{model.directory}: the parties serve a model of another architecture; load this one first")
     architecture, reader = model.architecture, read_reader(model.directory)
     sequences = reader.sequences(examples.texts, architecture)

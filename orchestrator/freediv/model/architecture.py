@@ -357,6 +357,11 @@ class Architecture(BaseModel):
         return tuple(limits and bool(NORMALISATIONS[name].constants) for name in self.norms)
 
     @property
+    def compares(self) -> bool:
+        """Whether a run compares, and an answer tells if all was well: rows with limits, or pixels with ranges."""
+        return self.row_limits or (self.patches is not None and bool(self.patches.ranges))
+
+    @property
     def padded(self) -> bool:
         """Whether what it reads has lengths of its own, which padding and a secret mask hide; images have none."""
         return self.patches is None

@@ -118,13 +118,16 @@ def kept(architecture: Architecture, fits: Array, wanted: Array) -> tuple[Array,
     Products of bits, in as many rounds as two trees have levels: one over what is compared of a row, one over rows.
 
     Args:
-        architecture: one with limits.
+        architecture: one with limits, or with ranges of pixels.
         fits: bool [batch, comparisons], whether what the last stage compares is at most zero.
         wanted: bool [batch].
 
     Returns:
         bool [batch], and bool [batch], which is false where some row is beyond its limit.
     """
+    if architecture.patches is not None:  # of an image nothing is padding
+        all_kept = _all_of(fits)
+        return all_kept, all_kept & wanted
     short, hidden = _of_rows(architecture, fits, wanted)
     both, all_short, all_hidden = _all_of(
         jnp.stack(
@@ -145,7 +148,7 @@ def within_limits(architecture: Architecture, compared: Array) -> Array:
     """Whether all rows that count keep their limits, bool [batch].
 
     Args:
-        architecture: one with limits.
+        architecture: one with limits, or with ranges of pixels.
         compared: [batch, comparisons], what the last stage gives after the logits (`apart`).
     """
     fits = compared <= 0  # what is no number does not

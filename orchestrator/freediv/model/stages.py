@@ -10,7 +10,7 @@ the number of real pieces), `mask_over_window` [batch, length] (over that of a w
 [batch, length] (1 for those of a pair's second text), `pooling.n` [batch, rows] (what each row counts in the mean that
 the n-th pooling makes of it), `mask.n` and `mask_over_length.n` [batch, rows left] (of those), `logits` [batch, ...],
 of the shape that the model's kind of answer gives them (`answers`); where rows have `limits`, those have names of their
-own, and folded logits come with what tells whether all were kept.
+own, and folded logits come with what tells whether all were kept; as they do where pixels have ranges.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from .functions.norms import Observe, ignore
 from .limits import apart, with_limits, within_limits
 from .masks import made_of_mask
 from .pieces.pairs import second_text
+from .pixel_ranges import with_pixels_compared
 from .stage import Dropout, Shape, Stage, keep
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ Result = TypeVar("Result")
 def stages(architecture: Architecture, *, folded: bool = False) -> tuple[Stage, ...]:
     """All stages of a model, in the order in which they run."""
     found = [block.stage(folded) for block in blocks_of(architecture)]
-    return tuple(with_limits(architecture, found) if architecture.row_limits and folded else found)
+    if not folded or not architecture.compares:
+        return tuple(found)
+    patches = architecture.patches
+    return tuple(with_limits(architecture, found) if patches is None else with_pixels_compared(patches, found))
 
 
 def parameter_shapes(architecture: Architecture, *, folded: bool = False) -> dict[str, dict[str, Shape]]:
@@ -119,7 +123,7 @@ def answer(
     observe: Observe = ignore,
 ) -> tuple[Array, Array]:
     """What a secure run makes of folded parameters: logits [batch, ...], and whether all rows that count kept their
-    limits [batch]; where rows have none, they did.
+    limits, and all pixels their ranges [batch]; where there are none, they did.
     """
     seen: dict[str, Array] = {}
 
@@ -130,7 +134,7 @@ def answer(
             observe(name, value)
 
     logits = forward(architecture, folded, inputs, folded=True, observe=see)
-    if not architecture.row_limits:
+    if not architecture.compares:
         return logits, jnp.ones(len(logits), bool)
     return logits, within_limits(architecture, seen["classifier/compared"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..model import Architecture, Certificate, Model, fold, parameter_shapes, read_model, read_reader, resolve_model
 from ..model.answers import answer_of
 from ..model.checkpoints.certificate import capacity_bits
+from ..model.reading.images import ImageReader
 from ..wire import protocol_pb2 as pb
 from ..wire import protocol_pb2_grpc as rpc
 from ..wire.channels import NotAnswered, channels, explain
@@ -53,19 +54,21 @@ class Offer:
     parameters: Parameters
 
 
-def prepare_offer(name: str | Path, *, without_headroom: bool = False) -> Offer:
+def prepare_offer(name: str | Path, *, without_headroom: bool = False, check_pixels: bool = False) -> Offer:
     """Read and fold a model (a directory, or the name of a shipped one).
 
     Args:
         name: as `model.resolve_model` takes it.
         without_headroom: take a model whose headroom nobody measured, or that has none; its answers may then be wrong
             without a sign.
+        check_pixels: have the parties compare each pixel that is sent with what the image processor makes, and give no
+            answer to what has others (`model.pixel_ranges`).
 
     Raises:
-        UserError: the model cannot be read, or has no measured headroom.
+        UserError: the model cannot be read, or has no measured headroom, or reads no pixels that could be checked.
     """
     directory = resolve_model(name)
-    model = read_model(directory)
+    model = _with_ranges(directory) if check_pixels else read_model(directory)
     if model.certificate.headroom_bits is None and not without_headroom:
         raise UserError(
             f"{directory}: nobody measured the headroom of this model, so its answers could overflow unseen; "
@@ -85,12 +88,22 @@ def prepare_offer(name: str | Path, *, without_headroom: bool = False) -> Offer:
     return Offer(model.architecture, certificate, _bundle(model, certificate, directory), parameters)
 
 
+def _with_ranges(directory: Path) -> Model:
+    model, reader = read_model(directory), read_reader(directory)
+    patches = model.architecture.patches
+    if patches is None or not isinstance(reader, ImageReader):
+        raise UserError(f"{directory}: --check-pixels: the model reads texts, and has no pixels to check; leave it out")
+    compared = patches.model_copy(update={"ranges": reader.processor.ranges(patches.channels)})
+    return replace(model, architecture=model.architecture.model_copy(update={"patches": compared}))
+
+
 def load(
     folder: Path,
     model: str | Path,
     *,
     without_headroom: bool = False,
     fresh_budget: bool = False,
+    check_pixels: bool = False,
     on_progress: OnProgress = lambda step, fraction: None,
 ) -> Loading:
     """Share a model with the parties that a model owner's folder names, and have them switch to it.
@@ -103,13 +116,14 @@ def load(
         without_headroom: as for `prepare_offer`.
         fresh_budget: have data owners' budgets begin anew, also where a model that is alike in all that is public was
             served before; what was asked of that one counts otherwise (`party.quotas`).
+        check_pixels: as for `prepare_offer`.
         on_progress: told what is done, and the fraction of it.
 
     Raises:
         UserError: the folder, the model or a party is not as it should be; the parties keep the model that they had.
     """
     config = read_owner_config(folder)
-    offer = prepare_offer(model, without_headroom=without_headroom)
+    offer = prepare_offer(model, without_headroom=without_headroom, check_pixels=check_pixels)
     return asyncio.run(load_offer(config, offer, on_progress, fresh_budget=fresh_budget))
 
 

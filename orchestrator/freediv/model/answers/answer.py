@@ -143,23 +143,23 @@ class Answer(ABC):
         if output not in self.as_logits:
             return (batch, *self.revealed_shape(architecture, output, length))
         own = self.logits_shape(architecture, length)
-        return (batch, math.prod(own) + 1) if architecture.row_limits else (batch, *own)
+        return (batch, math.prod(own) + 1) if architecture.compares else (batch, *own)
 
     def encode(self, architecture: Architecture, logits: Array, compared: Array, output: Output) -> Array:
         """What is revealed under MPC.
 
-        Where rows have limits, there is one value for all texts with a row beyond its own, whatever else became of
+        Where rows have limits, or pixels ranges, there is one value for all with one beyond, whatever else became of
         them, and no other text has it.
 
         Args:
             architecture: the model.
             logits: [batch, ...], as the last stage gives them.
-            compared: [batch, ...], and beside them what `limits.kept` compares; nothing where rows have no limits.
+            compared: [batch, ...], and beside them what `limits.kept` compares; nothing where nothing is.
             output: what is wanted.
         """
         if output not in self.as_logits:
             return self.reveal(architecture, logits, compared, output)
-        if not architecture.row_limits:
+        if not architecture.compares:
             return logits
         flat = logits.reshape(len(logits), -1)
         given = jnp.concatenate([flat, jnp.ones_like(flat[:, :1])], axis=-1)
@@ -176,7 +176,7 @@ class Answer(ABC):
         if output not in self.as_logits:
             return self.revealed(architecture, np.asarray(values), output, cuts)
         logits = np.asarray(values, np.float64)
-        if architecture.row_limits:
+        if architecture.compares:
             answered, flat = logits[:, -1:] > 0.5, logits[:, :-1]
             length = flat.shape[1] // max(1, architecture.labels)  # where each piece has its own
             shape = (len(flat), *self.logits_shape(architecture, length))

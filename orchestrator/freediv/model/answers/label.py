@@ -61,7 +61,7 @@ class Label(Answer):
         """An index beyond the labels is none that an honest party gives."""
         count = architecture.labels
         labels = [int(label) for label in values.reshape(-1)]
-        if not all(0 <= label < count + architecture.row_limits for label in labels):
+        if not all(0 <= label < count + architecture.compares for label in labels):
             raise ValueError("is no label that the model has")
         return [self._one(architecture, label) if label < count else self.unanswered for label in labels]
 
@@ -115,7 +115,7 @@ class Label(Answer):
 
 
 def _of_two(architecture: Architecture, logits: Array, compared: Array) -> Array:
-    if not architecture.row_limits:
+    if not architecture.compares:
         return (logits[:, 1] > logits[:, 0]).astype(jnp.int32)
     # One comparison for all, of which bits remain; SPU's argmax takes more.
     fits = jnp.concatenate([logits[:, 1:] - logits[:, :1], compared], axis=-1) <= 0
@@ -125,7 +125,7 @@ def _of_two(architecture: Architecture, logits: Array, compared: Array) -> Array
 
 def _of_many(architecture: Architecture, logits: Array, compared: Array) -> Array:
     largest = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    if not architecture.row_limits:
+    if not architecture.compares:
         return largest
     return jnp.where(within_limits(architecture, compared), largest, architecture.labels)
 

@@ -55,7 +55,7 @@ class Labels(Answer):
     def reveal(self, architecture: Architecture, logits: Array, compared: Array, output: Output) -> Array:
         """Which logits are above their thresholds."""
         given = (logits > jnp.asarray(architecture.above, logits.dtype)).astype(jnp.int32)
-        if not architecture.row_limits:
+        if not architecture.compares:
             return given
         return jnp.where(within_limits(architecture, compared)[:, None], given, _SILENT)
 
@@ -64,7 +64,7 @@ class Labels(Answer):
     ) -> list[Prediction]:
         """Anything but bits is none that an honest party gives; nor are some labels without an answer."""
         found = values.astype(np.int64)
-        none = (found == _SILENT).all(axis=-1) & architecture.row_limits
+        none = (found == _SILENT).all(axis=-1) & architecture.compares
         if ((found < 0) | (found > 1))[~none].any():
             raise ValueError("is no choice of the labels that the model has")
         return [

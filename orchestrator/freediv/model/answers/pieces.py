@@ -74,7 +74,7 @@ class Pieces(Answer):
     def reveal(self, architecture: Architecture, logits: Array, compared: Array, output: Output) -> Array:
         """The largest logits' indices."""
         largest = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-        if not architecture.row_limits:
+        if not architecture.compares:
             return largest
         return jnp.where(within_limits(architecture, compared)[:, None], largest, architecture.labels)
 
@@ -83,7 +83,7 @@ class Pieces(Answer):
     ) -> list[Prediction]:
         """An index beyond the labels is none that an honest party gives; nor are some pieces without an answer."""
         count, found = architecture.labels, values.astype(np.int64)
-        none = (found == count).all(axis=-1) & architecture.row_limits
+        none = (found == count).all(axis=-1) & architecture.compares
         if ((found < 0) | (found >= count))[~none].any():
             raise ValueError("is no label that the model has")
         return [

@@ -65,12 +65,12 @@ class Score(Answer):
     def reveal(self, architecture: Architecture, logits: Array, compared: Array, output: Output) -> Array:
         """How many texts come before, or whether the score is above the threshold."""
         count = len(logits)
-        answered = within_limits(architecture, compared) if architecture.row_limits else jnp.ones(count, bool)
+        answered = within_limits(architecture, compared) if architecture.compares else jnp.ones(count, bool)
         if output == "threshold":
             above = (logits[:, 0] > architecture.above[0]).astype(jnp.int32)
-            return jnp.where(answered, above, _SILENT) if architecture.row_limits else above
-        ranks = _before(logits[:, 0], answered if architecture.row_limits else None)
-        return jnp.where(answered, ranks, count) if architecture.row_limits else ranks
+            return jnp.where(answered, above, _SILENT) if architecture.compares else above
+        ranks = _before(logits[:, 0], answered if architecture.compares else None)
+        return jnp.where(answered, ranks, count) if architecture.compares else ranks
 
     def revealed(
         self, architecture: Architecture, values: np.ndarray, output: Output, cuts: Sequence[Cut]
@@ -78,7 +78,7 @@ class Score(Answer):
         """Ranks that are no order, or anything but a bit, are none that honest parties give."""
         found = [int(value) for value in values.reshape(-1)]
         silent = _SILENT if output == "threshold" else len(found)
-        told = [value for value in found if not (architecture.row_limits and value == silent)]
+        told = [value for value in found if not (architecture.compares and value == silent)]
         if output == "threshold":
             if not set(told) <= {0, 1}:
                 raise ValueError("is neither above the threshold nor not")

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _LARGEST = 1 << 12
+_BEYOND = 1 << 10
 
 
 class Patches(BaseModel):
@@ -24,11 +25,22 @@ class Patches(BaseModel):
     channels: int = Field(default=3, ge=1, le=4)
     tokens: int = Field(default=1, ge=1, le=2, description="rows before the patches that are of no image")
     largest_pixel: float = Field(
-        default=1.0, gt=0, le=1 << 10, description="magnitude, of an image that was made ready"
+        default=1.0, gt=0, le=_BEYOND, description="magnitude, of an image that was made ready"
+    )
+
+    ranges: tuple[tuple[float, float], ...] = Field(
+        default=(),
+        max_length=4,
+        description="the least and the largest number of each channel, with which parties compare all that is sent; "
+        "none: they do not",
     )
 
     @model_validator(mode="after")
     def _seen(self) -> Patches:
+        if len(self.ranges) not in (0, self.channels):
+            raise ValueError(f"ranges: {len(self.ranges)} of them for {self.channels} channels")
+        if not all(-_BEYOND <= least < largest <= _BEYOND for least, largest in self.ranges):
+            raise ValueError(f"ranges: each is from a number to a larger one, of at most {_BEYOND} either way")
         if self.patch_height > self.height or self.patch_width > self.width:
             patch, image = f"{self.patch_height} x {self.patch_width}", f"{self.height} x {self.width}"
             raise ValueError(f"a patch of {patch} pixels is larger than an image of {image}")
