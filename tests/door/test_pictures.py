@@ -228,6 +228,7 @@ def test_pictures_are_asked_by_keyboard_alone_and_dropped(
     browser.press("Enter", text="\r")
     page.wait("document.getElementById('said').textContent.includes('2 images answered')")
     assert [row[2] for row in page.rows()] == [labels[1]] * 2
+    assert page.text("cost-about").startswith("1 image in 1 request (1 of 18 rows)")
     page.click("pictures-away")
     page.wait("document.getElementById('pictures').hidden")
     assert page.do("document.querySelector('h1').textContent") == "Ask, and show nobody the image"

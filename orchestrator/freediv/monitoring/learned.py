@@ -36,9 +36,10 @@ def who_learns(protocol: str, given: str) -> tuple[Learner, ...]:
 def sizes_and_timing(architecture: Architecture) -> str:
     """What is meant by them."""
     table = " and its published word table" if architecture.embedding == "public" else ""
+    what = "sentences, the length that they were padded to" if architecture.padded else "images"
     return (
-        "Sizes and timing are: how many sentences, the length that they were padded to, the model's "
-        f"architecture{table}, and when and how long the parties computed."
+        f"Sizes and timing are: how many {what}, the model's architecture{table}, and when and how long the parties "
+        "computed."
     )
 
 

@@ -14,12 +14,13 @@ from .units import in_bytes, in_count, in_percent, in_seconds
 
 def describe(run: RunCost) -> str:
     """What was run, in a line: `8 sentences in 1 request (8 of 32 word pieces), mean over 3 parties`."""
-    shapes = ", ".join(f"{request.batch} of {request.length} word pieces" for request in run.requests[:4])
+    one, parts = ("sentence", "word pieces") if run.architecture.padded else ("image", "rows")
+    shapes = ", ".join(f"{request.batch} of {request.length} {parts}" for request in run.requests[:4])
     more = ", ..." if len(run.requests) > 4 else ""
     others = sum(request.run_requests > 1 for request in run.requests)
     shared = f"; {others} in runs shared with other requests, whose cost is counted too" if others else ""
     return (
-        f"{_plural(run.sentences, 'sentence')} in {_plural(len(run.requests), 'request')} ({shapes}{more}), "
+        f"{_plural(run.sentences, one)} in {_plural(len(run.requests), 'request')} ({shapes}{more}), "
         f"mean over {run.parties} parties{shared}"
     )
 
