@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -68,7 +69,7 @@ class Door:
         try:
             images = served.reads_images()
             self.limits.insist(texts, of, images=images)
-            given = read_inputs(texts, of, images=images, most_pixels=self.limits.most_pixels)
+            given = await asyncio.to_thread(read_inputs, texts, of, images=images, most_pixels=self.limits.most_pixels)
             answers = await served.answer(given, on_progress, truncate=truncate, on_wait=waits.append)
         except UserError as error:
             raise refusal(error) from error
