@@ -39,7 +39,7 @@ def application(door: Door, access: Access) -> ASGIApp:
 
     app = FastAPI(
         title="freediv",
-        description="Private inference: texts are shared here, and no party sees them.",
+        description="Private inference: texts, or images, are shared here, and no party sees them.",
         version=version("freediv"),
         docs_url=None,
         redoc_url=None,
