@@ -18,8 +18,9 @@ from freediv.conversion.measures.predicting import predict
 from freediv.conversion.texts.examples import read_examples
 from freediv.conversion.texts.holding_out import hold_out
 from freediv.errors import UserError
-from freediv.model import Model, initial_parameters, read_model, write_model
+from freediv.model import Model, hidden_states, initial_parameters, read_model, write_model
 from freediv.model.functions.patches import Patches
+from freediv.owners.model_owner import prepare_offer
 from PIL import Image
 
 from .conftest import freediv
@@ -187,3 +188,44 @@ def test_letters_are_made_by_a_seed_and_a_fresh_model_reads_them(tmp_path: Path)
     assert one.content == other.content
     found = predict(read_model(tmp_path / "vit"), one.texts[:2])
     assert all(np.isfinite(each.outputs).all() and len(each.outputs) == 26 for each in found)
+
+
+def test_dropped_tokens_are_those_that_the_class_token_sees_least_of_and_stay_out_of_mpc(
+    pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, teacher = by_class(tmp_path / "train", 40, 1), tmp_path / "teacher"
+    rates = ("--epochs", 1, "--tokens-per-batch", 85, "--dropout", 0, "--hold-out", 0.1)
+    dropping = ("--drop-tokens", "0", "--keep-tokens", 0.6)
+    assert freediv(monkeypatch, "finetune", pretrained, "--data", train, *rates, *dropping, "-o", teacher) == 0
+    model = read_model(teacher)
+    assert "after attention in layer 0 the 60 % of patches that it weighs most stay" in (
+        teacher / "README.md"
+    ).read_text(encoding="utf-8")
+    rows = np.random.default_rng(0).normal(size=(3, 5, model.architecture.embedding_size)).astype(np.float32)
+    inputs, seen = {"rows": rows, "mask": np.ones((3, 5), np.float32)}, dict[str, np.ndarray]()
+    hidden_states(model.architecture, model.parameters, inputs, observe=seen.__setitem__)
+    whole = model.architecture.model_copy(update={"sizes": ()})
+    all_rows = dict[str, np.ndarray]()
+    hidden_states(whole, model.parameters, inputs, observe=all_rows.__setitem__)
+    attended = np.asarray(all_rows["encoder.0.attention/weights"])[:, :, 0, 1:].mean(axis=1)
+    for number, own in enumerate(attended):
+        stay = [0, *(1 + np.sort(np.argsort(-own)[:3]))]  # ceil(0.6 * 4) of four patches
+        wanted = np.asarray(all_rows["encoder.0.attention/output"])[number, stay]
+        assert np.allclose(seen["encoder.0.attention/output"][number], wanted, atol=1e-6)
+    assert seen["encoder.1.feed_forward/output"].shape[1] == 4
+
+    def refused(*words: object) -> str:
+        capsys.readouterr()
+        assert freediv(monkeypatch, *words) == 2
+        return capsys.readouterr().err
+
+    recipe, out = tmp_path / "recipe.yaml", ("-o", tmp_path / "out")
+    recipe.write_text(RECIPE)
+    private = "the model drops tokens by attention, in plaintext alone"
+    assert private in refused("convert", teacher, "--recipe", recipe, "--data", train, *out)
+    assert private in refused("headroom", teacher, "--data", train)
+    with pytest.raises(UserError, match=private):
+        prepare_offer(teacher, without_headroom=True)
+    bert, texts = FAMILIES / "bert-classifier", tmp_path / "texts.tsv"
+    texts.write_text("sentence\tlabel\na film\tx\na plot\ty\n")
+    assert "which is for images" in refused("finetune", bert, "--data", texts, *dropping, *out)

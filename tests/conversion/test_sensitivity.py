@@ -8,15 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from freediv.bench.choices import costs_of
+from freediv.bench.choices import Price, Sensed, costs_of, read_sensed
 from freediv.cli.cards import _SLOTS
-from freediv.conversion.student.budget import Budget, Option, Prices, as_recipe, choose
-from freediv.conversion.student.choices import SLOTS, Choice, choices_of
+from freediv.cli.options.budgets import CRITERIA as OPTIONS
+from freediv.conversion.student.budget import CRITERIA, Budget, Option, Prices, as_recipe, choose, losses
+from freediv.conversion.student.choices import SLOTS, Choice, choices_of, own_choices
 from freediv.conversion.student.recipe import read_recipe
 from freediv.conversion.student.replacement import make_student
 from freediv.conversion.student.sensitivity import Sensitivity, measure_sensitivity
 from freediv.errors import UserError
-from freediv.model import LayerSizes, Model, hidden_states
+from freediv.model import Architecture, LayerSizes, Model, hidden_states, read_model
 from freediv.model.answers import answer_of
 from freediv.model.functions.attention import ATTENTIONS
 from freediv.model.functions.pooling import Pool
@@ -142,7 +143,7 @@ def test_the_recipe_of_a_budget_is_one_that_convert_reads(tmp_path: Path) -> Non
     options = [Option(QUAD, 0.0, (0.4, 0.6)), Option(POOL, 0.0, (3.0, 9.0)), Option(heads, -2.0, (5.0, 0.1))]
     plan = choose(Prices(10.0, 0.5, {"activation": 4.0}, options), 2, budget.most)
     path = tmp_path / "chosen.yaml"
-    path.write_text(as_recipe(plan, teacher.architecture, budget, 32))
+    path.write_text(as_recipe(plan, teacher.architecture, budget, "divergence", 32))
     assert "# divergence 0.6000" in path.read_text()
     student = make_student(teacher, READER, SEQUENCES, read_recipe(path)).model.architecture
     assert [one.activation for one in student.functions] == ["quad", "quad"]
@@ -154,3 +155,54 @@ def test_the_recipe_of_a_budget_is_one_that_convert_reads(tmp_path: Path) -> Non
 def test_a_budget_without_its_unit_is_refused(written: str) -> None:
     with pytest.raises(UserError, match="give a number and MB, messages or seconds"):
         Budget.of(written)
+
+
+def sensed(teacher: Architecture) -> Sensed:
+    """A teacher's layers lose little by one activation in decibels, and by the other in divergence; a MB each way."""
+    found = [
+        [Sensitivity(layer, c.slot, c.value, lost, 9.0, divergence) for layer in range(teacher.layers)]
+        for c, lost, divergence in ((QUAD, 1.0, 0.5), (RELU, 2.0, 0.1), (POOL, None, 0.01))
+    ]
+    prices = [Price(1e6 * size, 10.0, 0.1) for size in (10, 10, 10, 5, 10, 11, 10, 10)]
+    return Sensed([QUAD, RELU, POOL], found, own_choices(teacher), prices, 32)
+
+
+def test_a_criterion_says_what_a_choice_loses() -> None:
+    assert CRITERIA == OPTIONS
+    found = sensed(tiny.architecture(**PUBLISHED)).found
+    assert losses("divergence", found, 0) == [(0.5, 0.5), (0.1, 0.1), (0.01, 0.01)]
+    assert losses("sqnr", found, 0) == [(1.0, 1.0), (2.0, 2.0), None]  # fewer rows have no decibels
+    assert losses("depth", found, 0)[0] == (10.0, 1.0)
+    assert losses("random", found, 0) == losses("random", found, 0) != losses("random", found, 1)
+
+
+def test_a_conversion_within_a_budget_leaves_the_recipe_that_it_chose(
+    task: Task, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, recipe, out = tmp_path / "rows.json", tmp_path / "recipe.yaml", tmp_path / "student"
+    own = sensed(read_model(teacher).architecture)
+    rows.write_text(json.dumps(own.entries()))
+    assert read_sensed(rows, read_model(teacher).architecture) == own
+    recipe.write_text(task.recipe.read_text().replace("epochs: 4", "epochs: 0"))
+
+    def convert(budget: str, criterion: str) -> tuple[int, str]:
+        options = ("--budget", budget, "--choose-by", criterion, "--measured", rows, "-o", out)
+        status = freediv(monkeypatch, "convert", teacher, "--recipe", recipe, "--data", task.train, *options)
+        return status, capsys.readouterr().err
+
+    assert convert("21 MB", "sqnr")[0] == 0
+    chosen = (tmp_path / "student.yaml").read_text()
+    assert chosen.startswith("# For at most 21 MB of a party in all layers, chosen by sqnr:\n")
+    assert "activation: quad  # 1.0 dB" in chosen and "rank: 12" in chosen  # what else the recipe said
+    functions = read_model(out).architecture.functions
+    assert sorted(one.activation for one in functions) == ["gelu", "quad"]
+    status, told = convert("21 MB", "divergence")
+    assert status == 2 and "student is already there" in told
+    out.rename(tmp_path / "other")
+    status, told = convert("21 MB", "divergence")
+    assert status == 2 and "student.yaml: is there already, and not of this budget" in told
+    rows.write_text(json.dumps(own.entries()[:-1]))
+    (tmp_path / "student.yaml").unlink()
+    assert "was measured of another teacher" in convert("21 MB", "divergence")[1]
+    rows.write_text("[]")
+    assert "holds no costs of choices" in convert("21 MB", "divergence")[1]

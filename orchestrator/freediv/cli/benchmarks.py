@@ -172,6 +172,42 @@ def embedding(hidden: int, vocabulary: int, factorised_to: int, cut_to: int, **o
 
 
 @bench.command()
+@click.argument("directory", metavar="MODEL")
+@click.option("--blocks", "choices", multiple=True, metavar="LAYERS", help="Such as 3-5 or 1,3,5; may be repeated.")
+@click.option("--drop-tokens", metavar="LAYERS", help="Each again with tokens left out, as `finetune` has it.")
+@click.option(
+    "--keep-tokens", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.5, show_default=True
+)
+@click.option("--length", type=click.IntRange(4), default=32, show_default=True, help="Word pieces of each text.")
+@click.option("--tokens-per-batch", "tokens", type=click.IntRange(8), default=1024, show_default=True)
+@click.option("--repeats", type=click.IntRange(1), default=3, show_default=True, help="Steps that are timed.")
+@click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32", show_default=True)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the rows to a file.")
+def training(
+    directory: str, choices: tuple[str, ...], drop_tokens: str | None, json_file: Path | None, **options: Any
+) -> None:
+    """A step of `freediv finetune`, with all layers trained and with some alone: memory, operations, seconds.
+
+    Memory and operations are those of the compiled step, as XLA counts them; the seconds are the fastest step's.
+
+    \b
+    Example:  freediv bench training all-MiniLM-L6-v2 --blocks 3-5 --blocks 1,3,5
+    """
+    from ..bench.training import Setting, measure_steps, table_of
+    from ..conversion.training.blocks import read_blocks
+    from ..model import resolve_model
+
+    chosen = [(), *(read_blocks(one) for one in choices)]
+    dropped = () if drop_tokens is None else read_blocks(drop_tokens, "--drop-tokens")
+    model, setting = resolve_model(directory), Setting(drop_tokens=dropped, **options)
+    with opened_output(json_file) as rows_file:
+        found = list(measure_steps(model, chosen, setting))
+        _print(table_of(found, f"a step of fine-tuning {model.resolve().name}, of {setting.tokens:,} rows"))
+        if rows_file is not None:
+            rows_file.write(json.dumps([one.to_dict() for one in found], indent=2) + "\n")
+
+
+@bench.command()
 @click.argument("directories", metavar="MODEL...", nargs=-1, required=True)
 @_options
 def pareto(directories: tuple[str, ...], **options: Any) -> None:

@@ -6,13 +6,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import UserError
 from ..files import opened_output, require_distinct
+from .options.budgets import choose_by, measured
 from .options.charts import opened_chart
 from .options.columns import text_columns
+
+if TYPE_CHECKING:
+    from ..conversion.student.budget import Criterion
 
 _PATH = click.Path(path_type=Path)
 _SLOTS = ("attention", "activation", "attention_norm", "feed_forward_norm", "heads", "intermediate", "pool")
@@ -101,6 +106,8 @@ def _show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], mar
 @click.option(
     "--budget", metavar="'N MB|messages|seconds'", help="Of one party in all layers: write a --recipe for it."
 )
+@choose_by
+@measured
 @click.option("--recipe", type=_PATH, help="With --budget: the recipe, an ordinary YAML file.")
 @click.option("--json", "json_file", type=_PATH, help="Write the rows to a file.")
 @click.option("--chart", type=_PATH, help="Draw the rows (.svg or .png).")
@@ -113,6 +120,8 @@ def sensitivity(
     length: int,
     costs: bool,
     budget: str | None,
+    criterion: Criterion,
+    measured: Path | None,
     recipe: Path | None,
     json_file: Path | None,
     chart: Path | None,
@@ -122,22 +131,21 @@ def sensitivity(
     For every function that the registries have, half and a quarter of the heads and neurons, and pooled rows: decibels
     between what a block reads and what it leaves (Kim et al. 2024), and how far the answers diverge where one layer
     alone has it. Beside it what a layer costs that has it, in one request, all else as in the default student. With
-    --budget the choices that lose least for what they save are a recipe for `freediv convert`.
+    --budget the choices that lose least for what they save are a recipe for `freediv convert`, which has the same
+    option.
 
     \b
     Examples:
       freediv sensitivity teacher --data train.tsv --slot activation --slot pool --json sensitivity.json
       freediv sensitivity teacher --data train.tsv --length 128 --budget "60 MB" --recipe chosen.yaml
+      freediv sensitivity teacher --data train.tsv --measured sensitivity.json --budget "30 MB" --choose-by sqnr \
+        --recipe chosen.yaml
     """
-    import numpy as np
-
-    from ..bench.choices import costs_of, entries, priced, tables_of
-    from ..conversion.student.budget import Budget, as_recipe, choose
-    from ..conversion.student.choices import choices_of, own_choices
-    from ..conversion.student.sensitivity import measure_sensitivity
+    from ..bench.choices import read_sensed, sense, tables_of
+    from ..conversion.student.budget import Budget
     from ..conversion.texts.examples import read_texts
     from ..conversion.texts.pairing import as_read
-    from ..model import read_model, read_reader, resolve_model
+    from ..model import read_model
     from ..terminal import console
 
     require_distinct(json_file, chart, recipe)
@@ -146,30 +154,20 @@ def sensitivity(
         raise UserError("--budget and --recipe belong together, and need the costs")
     texts = read_texts(data, text_columns)
     model = as_read(read_model(teacher), texts, data)
-    architecture = model.architecture
-    if not architecture.padded:
-        raise UserError(f"{teacher}: reads images; what its layers can bear is measured on texts alone")
-    if length > architecture.positions:
-        raise UserError(f"--length {length}: {teacher} has {architecture.positions} positions")
-    choices = [choice for choice in choices_of(architecture) if not slots or choice.slot in slots]
-    drawn = np.random.default_rng(0).permutation(len(texts))[:rows]
-    reader = read_reader(resolve_model(teacher))
-    sequences = reader.sequences([texts[row] for row in drawn], architecture)
     with opened_output(json_file) as file, opened_output(recipe) as chosen, opened_chart(chart) as picture:
-        found = list(measure_sensitivity(model, reader, sequences, choices))
-        there = own_choices(architecture)  # what the teacher's own functions cost, to compare with
-        measured = list(costs_of([*choices, *there], architecture, length)) if costs else []
+        if measured is None:
+            found = sense(model, texts, length if costs else None, rows, slots)
+        else:
+            found = read_sensed(measured, model.architecture)
         out = console()
-        for table in tables_of(choices, found, measured, length):
+        for table in tables_of(found):
             out.width = max(out.width, 200)  # a cut number is none
             out.print(table)
         if file is not None:
-            file.write(json.dumps(entries(choices, found, measured), indent=2) + "\n")
+            file.write(json.dumps(found.entries(), indent=2) + "\n")
         if chosen is not None and limit is not None:
-            prices = priced(limit, choices, there, found, measured)
-            plan = choose(prices, architecture.layers, limit.most)
-            chosen.write(as_recipe(plan, architecture, limit, length))
+            chosen.write(found.recipe(limit, criterion, model.architecture))
         if picture is not None:
             from ..bench.chart import sensitivities
 
-            sensitivities([str(choice) for choice in choices], found, picture)
+            sensitivities([str(choice) for choice in found.choices], found.found, picture)

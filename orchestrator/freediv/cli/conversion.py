@@ -12,9 +12,11 @@ import click
 
 from ..errors import UserError
 from .options.brought import TakesModels
+from .options.budgets import choose_by, measured
 from .options.columns import columns
 
 if TYPE_CHECKING:
+    from ..conversion.student.budget import Criterion
     from ..model import Precision
 
 _PATH = click.Path(path_type=Path)
@@ -22,6 +24,10 @@ _OUT = click.Path(path_type=Path, resolve_path=True)  # `.` has no name
 _SEEDS = click.option(
     "--seeds", type=click.IntRange(1), default=1, show_default=True,
     help="Train so often, from this seed on; the best on held-out rows is kept, the card has all.",
+)  # fmt: skip
+_BLOCKS = click.option(
+    "--blocks", metavar="LAYERS", help="Train these layers alone (from 0, such as 3-5 or 1,3,5), and what answers: in "
+    "less memory and time.  [default: all, and the embedding; convert: the recipe's]",
 )  # fmt: skip
 
 
@@ -97,6 +103,19 @@ def _in_unicode(text: str) -> str:
     help="Share of activations and attention weights dropped.",
 )
 @click.option("--freeze-embeddings", is_flag=True, help="Keep the word table as it was published.")
+@_BLOCKS
+@click.option(
+    "--drop-tokens",
+    metavar="LAYERS",
+    help="Of images: after these layers' attention leave out what the class token sees least of. In plaintext alone.",
+)
+@click.option(
+    "--keep-tokens",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.5,
+    show_default=True,
+    help="Of --drop-tokens: share of patches that stay, each time.",
+)
 @click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16"]),
@@ -137,6 +156,8 @@ def finetune(
     note: str,
     guide: Path | None,
     answer: str,
+    blocks: str | None,
+    drop_tokens: str | None,
     **settings: Any,
 ) -> None:
     """Train a teacher: a pretrained encoder and labelled sentences in, a model that answers and its card out.
@@ -149,7 +170,7 @@ def finetune(
     Examples:
       freediv finetune all-MiniLM-L6-v2 --data train.tsv --label-names negative,positive -o teacher
       freediv finetune all-MiniLM-L6-v2 --data pairs.csv --text-column question --text-column answer -o teacher
-      freediv finetune deit-small --data scans -o teacher
+      freediv finetune deit-small --data scans --blocks 6-11 -o teacher
       freediv finetune all-MiniLM-L6-v2 --data train.tsv --guide mpnet-teacher --long-share 0.15 -o teacher
       freediv finetune all-MiniLM-L6-v2 --data names.jsonl --text-column tokens --label-column tags --answer pieces \
         -o teacher
@@ -158,12 +179,15 @@ def finetune(
     from ..conversion.finetuning import finetune as train_teacher
     from ..conversion.making import Making
     from ..conversion.texts.examples import read_examples
+    from ..conversion.training.blocks import read_blocks
     from ..model import resolve_model
     from ..model.answers import ANSWERS
     from ..model.reading import reads_images
 
     if answer not in ANSWERS:
         raise UserError(f"--answer {answer}: there is no such kind of answer; known: {', '.join(ANSWERS)}")
+    settings["blocks"] = () if blocks is None else read_blocks(blocks)
+    settings["drop_tokens"] = () if drop_tokens is None else read_blocks(drop_tokens, "--drop-tokens")
     target = ANSWERS[answer].target
     names = tuple(name.strip() for name in label_names.split(",")) if label_names else None
     directory = resolve_model(pretrained)
@@ -218,6 +242,7 @@ def finetune(
     type=click.Choice(["float32", "bfloat16"]),
     help="Of the operands of products; bfloat16 for devices that have units for it.  [default: the recipe's]",
 )
+@_BLOCKS
 @click.option(
     "--longer",
     type=click.FloatRange(0, min_open=True),
@@ -232,6 +257,14 @@ def finetune(
     "[default: the recipe's]",
 )
 @click.option("--allow-overflow", is_flag=True, help="Write a student even if its values could wrap around.")
+@click.option(
+    "--budget",
+    metavar="'N MB|messages|seconds'",
+    help="Of one party in all layers, in a request of 32 word pieces: layers have what loses least within it, in place "
+    "of the recipe's functions and sizes. What was chosen is a recipe beside the student, OUT.yaml.",
+)
+@choose_by
+@measured
 def convert(
     teacher: Path,
     recipe: Path,
@@ -248,9 +281,13 @@ def convert(
     start: Path | None,
     guide: Path | None,
     precision: Precision | None,
+    blocks: str | None,
     longer: float,
     tokens_per_batch: int | None,
     allow_overflow: bool,
+    budget: str | None,
+    criterion: Criterion,
+    measured: Path | None,
 ) -> None:
     """Convert a teacher into a student that MPC runs cheaply: replace, calibrate, distil, measure.
 
@@ -262,19 +299,20 @@ def convert(
       freediv convert teacher --recipe configs/recipes/2quad-freediv.yaml --data train.tsv --dev dev.tsv -o student
       freediv convert teacher --recipe configs/recipes/2quad-freediv.yaml --data train.tsv --dev dev.tsv \
         --published all-MiniLM-L6-v2 -o student
+      freediv convert teacher --recipe configs/recipes/2quad-freediv.yaml --data train.tsv --budget "20 MB" -o student
     """
     from ..conversion.converting import Conversion
     from ..conversion.converting import convert as make_student
     from ..conversion.making import Making
     from ..conversion.student.recipe import read_recipe
     from ..conversion.texts.examples import read_examples
+    from ..conversion.training.blocks import read_blocks
     from ..model import read_model, resolve_model
     from ..model.answers import WITHOUT_ANSWER, answer_of
 
-    directory = resolve_model(teacher)
-    chosen = read_recipe(recipe).scaled(longer, tokens_per_batch)
-    if precision is not None:
-        chosen = chosen.model_copy(update={"precision": precision})
+    if budget is None and measured is not None:
+        raise UserError("--measured belongs to --budget; add it")
+    directory, chosen = resolve_model(teacher), read_recipe(recipe)
     architecture = read_model(directory).architecture
     read = partial(
         read_examples, text_columns=text_columns, label_column=label_column, label_names=architecture.label_names,
@@ -282,6 +320,16 @@ def convert(
     )  # fmt: skip
     examples = read(data, labelled=None)
     dev_examples = read(dev) if dev is not None else None
+    if budget is not None:
+        from ..bench.choices import chosen_within
+        from ..conversion.student.budget import Budget
+
+        chosen = chosen_within(Budget.of(budget), criterion, directory, examples, chosen, out, measured)
+    chosen = chosen.scaled(longer, tokens_per_batch)
+    if precision is not None:
+        chosen = chosen.model_copy(update={"precision": precision})
+    if blocks is not None:
+        chosen = chosen.model_copy(update={"blocks": read_blocks(blocks)})
     made = make_student(
         Conversion(directory, chosen, _resolved(published), _resolved(start), seeds, allow_overflow),
         Making(examples, dev_examples, out, _command_line(), _in_unicode(note), run, _resolved(guide)),

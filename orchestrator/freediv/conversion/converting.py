@@ -12,6 +12,7 @@ import numpy as np
 from ..errors import UserError
 from ..model import Model, Reader, as_stored, read_model, read_pretrained, read_reader, write_model
 from ..model.reading.texts import TextReader
+from ..model.thinness import require_all_rows
 from ..progress import say
 from .cards.attempts import Attempt
 from .cards.card import settings_section
@@ -29,6 +30,7 @@ from .student.table_cut import measure_table_cut
 from .texts.batches import plan_batches
 from .texts.examples import Examples, split_off
 from .texts.pairing import as_read
+from .training.blocks import trained_alone
 from .training.guide import Guide, make_guide, make_guide_beside, read_guide, reads_pieces, reads_rows
 from .training.steps import Programs
 
@@ -68,6 +70,7 @@ def convert(conversion: Conversion, making: Making) -> Made:
     """
     require_new(making.out)
     teacher = as_read(read_model(conversion.teacher), making.examples.texts, making.examples.source)
+    require_all_rows(teacher.architecture)
     if not teacher.architecture.padded:
         _require_no_table(conversion.recipe)
         conversion = replace(conversion, recipe=conversion.recipe.without_pieces())
@@ -90,6 +93,7 @@ class _Converting:
         self.facts: Mapping[str, object] = {
             "recipe": recipe.name,
             **({"start": conversion.start.name} if conversion.start else {}),
+            **({"blocks": list(recipe.blocks)} if recipe.blocks else {}),
         }
         self.settings = settings_section("Recipe", recipe.model_dump(mode="json", exclude_none=True))
         self._conversion, self._teacher, self._recipe = conversion, teacher, recipe
@@ -107,8 +111,9 @@ class _Converting:
         self._identity = {**digests(**models), "rows": recipe.seed}
         self._distilled = _distilled_by(recipe, self._longest, started=started)
         self._own = student.reader.sequences(kept.texts, student.model.architecture, self._longest)
-        self.about = str(measure_table_cut(student, teacher, self._own, full))
-        say(self.about)
+        cut = str(measure_table_cut(student, teacher, self._own, full))
+        say(cut)
+        self.about = f"{trained_alone(recipe.blocks)} {cut}".strip()
         self._calibrated = _calibrate(student, teacher, self._own, recipe)
         first = _started(self._calibrated, read_model(conversion.start)) if conversion.start else self._calibrated
         pieces = student.kept if recipe.logits.noise else None

@@ -33,6 +33,7 @@ from .run_directory import RunDirectory
 from .texts.examples import Examples
 from .texts.pairing import as_read, separator_of
 from .texts.targets import as_wanted
+from .training.blocks import dropping_tokens, require_layers, trained_alone, trains
 from .training.epochs import Mixture, draw_epochs, with_labels, with_logits
 from .training.guide import make_guide, read_guide
 from .training.loop import Epoch, Loss, NumpyParameters, Phase, RandomDropout, Schedule, Stopping, train
@@ -48,7 +49,9 @@ class FinetuneSettings:
 
     `seeds` trainings, from `seed` on, which the rows held out choose between. After `patience` epochs without a better
     one on those rows a training ends, and its best epoch is kept (0: all epochs, and the last). `long_share` of the
-    tokens are in rows strung together up to the `longest` length, which only a guide has labels for.
+    tokens are in rows strung together up to the `longest` length, which only a guide has labels for. Of the layers,
+    `blocks` are trained; none: all, and the embedding. Of images, layers in `drop_tokens` leave patches out, and the
+    share `keep_tokens` of them stays, also when the teacher is asked.
     """
 
     answer: str = LABEL.name
@@ -62,6 +65,9 @@ class FinetuneSettings:
     dropout: float = 0.1
     weight_decay: float = 0.01
     freeze_embeddings: bool = False
+    blocks: tuple[int, ...] = ()
+    drop_tokens: tuple[int, ...] = ()
+    keep_tokens: float = 0.5
     precision: Precision = "float32"
     patience: int = 0
     hold_out: float = 0.02
@@ -99,14 +105,14 @@ class _Finetuning:
     """A teacher on its way: each seed trains the pretrained model from its beginning."""
 
     command, name, title = "finetune", "teacher", "a fine-tuned model"
-    facts: Mapping[str, object] = {}
-    about = ""
 
     def __init__(
         self, pretrained: Path, settings: FinetuneSettings, making: Making, kept: Examples, held_out: Examples
     ) -> None:
         self.kept, self.seeds = kept, range(settings.seed, settings.seed + settings.seeds)
         self.settings = settings_section("Settings", asdict(settings))
+        self.facts: Mapping[str, object] = {"blocks": list(settings.blocks)} if settings.blocks else {}
+        self.about = trained_alone(settings.blocks)
         self._pretrained, self._own = pretrained, settings
         self._digests = digests(pretrained=Path(pretrained))
         self._held_out, self._data = held_out, {"held out": held_out, "dev": making.dev}
@@ -114,6 +120,7 @@ class _Finetuning:
         reader = read_reader(pretrained)
         self._separator = separator_of(reader.tokenizer) if isinstance(reader, TextReader) and kept.pairs else None
         model = self._begun(settings.seed)
+        require_layers(settings.blocks, model.architecture.layers, "--blocks")
         if making.dev is not None:
             as_read(model, making.dev.texts, making.dev.source)
         self._longest = model.architecture.cut_at(settings.longest)
@@ -148,7 +155,9 @@ class _Finetuning:
             ),
             pad_token=model.architecture.pad_token,
             seed=seed,
-            rate=lambda stage, name: float(not (own.freeze_embeddings and name == "word")),
+            rate=lambda stage, name: float(
+                trains(own.blocks, stage) and not (own.freeze_embeddings and name == "word")
+            ),
             stopping=Stopping(judge, own.patience) if own.patience else None,
             precision=own.precision,
         )
@@ -174,7 +183,9 @@ class _Finetuning:
         write_model(model, directory)
 
     def _begun(self, seed: int) -> Model:
+        own = self._own
         model = read_pretrained(self._pretrained, self.kept.label_names, seed, self._answer)
+        model = dropping_tokens(model, own.drop_tokens, own.keep_tokens)
         return replace(model, architecture=model.architecture.model_copy(update={"separator_token": self._separator}))
 
     def _epochs(self, architecture: Architecture, seed: int, run: RunDirectory) -> tuple[Epoch, ...]:

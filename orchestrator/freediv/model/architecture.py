@@ -85,6 +85,9 @@ class LayerSizes(BaseModel):
         default=None, ge=1, description="width of the feed-forward block; none: the model's"
     )
     pool: Pool | None = Field(default=None, description="how rows become fewer after it; none: they do not")
+    keep: float | None = Field(
+        default=None, gt=0, lt=1, description="share of patches left by its attention, in plaintext; none: all"
+    )
 
 
 class Architecture(BaseModel):
@@ -241,6 +244,8 @@ class Architecture(BaseModel):
             for name, own in (("heads", self.heads_of(layer)), ("intermediate", self.intermediate_of(layer))):
                 if own > getattr(self, name):
                     raise ValueError(f"sizes.{layer}.{name}: {own}, and the model has {getattr(self, name)}")
+        if self.drops and self.patches is None:
+            raise ValueError("sizes: tokens are dropped by a class token's attention, which is for images")
         if not self.pools:
             return
         if self.answer in ANSWERS and ANSWERS[self.answer].each_piece:
@@ -299,6 +304,11 @@ class Architecture(BaseModel):
     def pools_before(self, layer: int) -> tuple[Pool, ...]:
         """How the rows that a layer reads became fewer."""
         return tuple(own.pool for own in self.sizes[:layer] if own.pool is not None)
+
+    @property
+    def drops(self) -> bool:
+        """Whether layers leave patches out by what an image shows, which is for plaintext alone."""
+        return any(own.keep is not None for own in self.sizes)
 
     @property
     def summed_width(self) -> int:

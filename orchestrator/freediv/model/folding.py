@@ -16,13 +16,19 @@ from .blocks import blocks_of
 from .blocks.block import NormWeight
 from .limits import LARGEST
 from .stage import Parameters
+from .thinness import require_all_rows
 
 if TYPE_CHECKING:
     from jax.typing import ArrayLike
 
 
 def fold(architecture: Architecture, parameters: Mapping[str, Mapping[str, ArrayLike]]) -> Parameters:
-    """Folded parameters of a model, with the shapes of `parameter_shapes(architecture, folded=True)`."""
+    """Folded parameters of a model, with the shapes of `parameter_shapes(architecture, folded=True)`.
+
+    Raises:
+        UserError: it cannot be run so.
+    """
+    require_all_rows(architecture)
     folded: Parameters = {}
     before: NormWeight | None = None
     scales: list[Array] = []  # of what a row that has a limit is, over what it was

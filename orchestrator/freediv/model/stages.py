@@ -28,6 +28,7 @@ from .masks import made_of_mask
 from .pieces.pairs import second_text
 from .pixel_ranges import with_pixels_compared
 from .stage import Dropout, Shape, Stage, keep
+from .thinness import require_all_rows
 
 if TYPE_CHECKING:
     from jax.typing import ArrayLike
@@ -36,7 +37,13 @@ Result = TypeVar("Result")
 
 
 def stages(architecture: Architecture, *, folded: bool = False) -> tuple[Stage, ...]:
-    """All stages of a model, in the order in which they run."""
+    """All stages of a model, in the order in which they run.
+
+    Raises:
+        UserError: they are to be folded, and the model is one for plaintext alone.
+    """
+    if folded:
+        require_all_rows(architecture)
     found = [block.stage(folded) for block in blocks_of(architecture)]
     if not folded or not architecture.compares:
         return tuple(found)

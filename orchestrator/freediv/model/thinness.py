@@ -5,14 +5,27 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
+from ..errors import UserError
 from .architecture import Architecture
 
 
 def thinness(architecture: Architecture) -> str:
     """What layers have less of than the model's sizes say, and where rows become fewer; empty if nowhere."""
-    return "; ".join(
-        (*_narrower(architecture, "heads"), *_narrower(architecture, "intermediate"), *_pools(architecture))
-    )
+    narrower = (*_narrower(architecture, "heads"), *_narrower(architecture, "intermediate"))
+    return "; ".join((*narrower, *_pools(architecture), *_dropped(architecture)))
+
+
+def require_all_rows(architecture: Architecture) -> None:
+    """Refuse what only plaintext can do.
+
+    Raises:
+        UserError: the model drops tokens.
+    """
+    if architecture.drops:
+        raise UserError(
+            "the model drops tokens by attention, in plaintext alone: under MPC which of them would have to be "
+            "compared in secret, or shown; take a model that keeps all"
+        )
 
 
 def _narrower(architecture: Architecture, field: str) -> Iterator[str]:
@@ -30,3 +43,9 @@ def _pools(architecture: Architecture) -> Iterator[str]:
         if own.pool is not None:
             apart = ", the first apart" if own.pool.first_apart else ""
             yield f"after layer {number} each {own.pool.rows} neighbouring rows become one{apart}"
+
+
+def _dropped(architecture: Architecture) -> Iterator[str]:
+    for number, own in enumerate(architecture.sizes):
+        if own.keep is not None:
+            yield f"after attention in layer {number} the {100 * own.keep:g} % of patches that it weighs most stay"

@@ -1,8 +1,8 @@
 """A student within a budget: what each slot of each layer is to have, by what it loses and what it costs.
 
 Greedy: from the teacher as it is, the change that loses least for what it saves, again and again, until the layers cost
-no more than the budget. Losses are the divergences of `sensitivity`, as if they added up; costs those of `bench`, of a
-layer with a choice beside one without, and after a pooling of all layers that follow.
+no more than the budget. Losses are as a criterion has them, as if they added up; costs those of `bench`, of a layer
+with a choice beside one without, and after a pooling of all layers that follow.
 """
 
 from __future__ import annotations
@@ -10,14 +10,28 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+import numpy as np
 import yaml
 
 from ...errors import UserError
 from ...model import Architecture
 from .choices import SLOTS, Choice, Slot
+from .recipe import Recipe
+from .sensitivity import Sensitivity
 
+Criterion = Literal["divergence", "sqnr", "random", "depth"]
+"""What a choice in a layer loses: how far the answers diverge; decibels that its block loses (Kim et al. 2024); any
+number; ten times what it loses in the next layer, so that the last layers are changed first, each as far as it goes.
+"""
+CRITERIA: tuple[Criterion, ...] = get_args(Criterion)
+_TOLD: Mapping[Criterion, str] = {
+    "divergence": "divergence {:.4f}",
+    "sqnr": "{:.1f} dB",
+    "random": "at random",
+    "depth": "by depth",
+}
 Place = tuple[int, Slot]
 """A layer, and a slot of it."""
 Unit = Literal["MB", "messages", "seconds"]
@@ -78,6 +92,25 @@ class Plan:
     loss: float
 
 
+def losses(by: Criterion, found: Sequence[Sequence[Sensitivity]], seed: int) -> list[tuple[float, ...] | None]:
+    """What each choice loses, by layer; None where the criterion has no say, as decibels of rows that are fewer."""
+    random = np.random.default_rng(seed)
+    told: list[tuple[float, ...] | None] = []
+    for layers in found:
+        own: list[float | None]
+        if by == "divergence":
+            own = [one.divergence for one in layers]
+        elif by == "sqnr":
+            own = [one.lost for one in layers]
+        elif by == "random":
+            own = [*random.random(len(layers))]
+        else:
+            own = [10.0 ** (len(layers) - 1 - one.layer) for one in layers]
+        known = tuple(max(float(one), 0.0) for one in own if one is not None)
+        told.append(known if len(known) == len(layers) else None)
+    return told
+
+
 def choose(prices: Prices, layers: int, budget: float) -> Plan:
     """The plan of a budget.
 
@@ -123,13 +156,23 @@ def _cost(prices: Prices, layers: int, chosen: Mapping[Place, Option]) -> float:
     return total
 
 
-def as_recipe(plan: Plan, teacher: Architecture, budget: Budget, length: int) -> str:
-    """A recipe's YAML, with the reasons as comments; costs are of `length` word pieces."""
+def heading(budget: Budget, by: Criterion) -> str:
+    """The first line of a recipe of a budget."""
+    return f"# For at most {budget.most:g} {budget.unit} of a party in all layers, chosen by {by}:"
+
+
+def as_recipe(
+    plan: Plan, teacher: Architecture, budget: Budget, by: Criterion, length: int, base: Recipe | None = None
+) -> str:
+    """A recipe's YAML, with the reasons as comments; costs are of `length` word pieces.
+
+    What it says beside functions and sizes is as in `base`, or as recipes have it by default.
+    """
     own = teacher.functions[-1]
+    total = f", {plan.loss:.4g} lost by the sum of single layers, before any training." if by != "random" else "."
     lines = [
-        f"# For at most {budget.most:g} {budget.unit} of a party in all layers, with {length} word pieces;",
-        f"# {plan.cost:.4g} by what single layers cost.",
-        f"# Divergences of single layers, before any training, add up to {plan.loss:.4f}.",
+        heading(budget, by),
+        f"# {plan.cost:.4g} by what single layers cost, with {length} word pieces{total}",
         "name: chosen",
         f"functions: {yaml.safe_dump(own.model_dump(), default_flow_style=True, width=1000).strip()}",
         "layers:",
@@ -140,5 +183,10 @@ def as_recipe(plan: Plan, teacher: Architecture, budget: Budget, length: int) ->
         for option in found:
             said = option.choice.as_layer().model_dump(exclude_none=True, exclude_defaults=True)
             value = yaml.safe_dump(said[option.choice.slot], default_flow_style=True).splitlines()[0]
-            lines.append(f"    {option.choice.slot}: {value}  # divergence {option.losses[layer]:.4f}")
-    return "\n".join(lines if plan.chosen else lines[:-1]) + "\n"
+            lines.append(f"    {option.choice.slot}: {value}  # {_TOLD[by].format(option.losses[layer])}")
+    text = "\n".join(lines if plan.chosen else lines[:-1]) + "\n"
+    if base is None:
+        return text
+    chosen_here = {"name", "functions", "sizes", "layers", "leave_out"}
+    rest = base.model_dump(mode="json", exclude=chosen_here, exclude_unset=True)
+    return text + (yaml.safe_dump(rest, sort_keys=False) if rest else "")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from ...model import Architecture, Model
 from ...model.blocks import blocks_of
 from ...model.functions.norms import NORMALISATIONS
 from ..run_directory import RunDirectory
+from ..training.blocks import trains
 from ..training.epochs import Mixture, draw_epochs, with_logits
 from ..training.guide import Guide
 from ..training.loop import Loss, Phase, Schedule, Trained, train
@@ -89,6 +89,7 @@ class _Distillation:
 
     def _train(self, name: str, loss: Loss, stage: StageRecipe, number: int, constants: Any) -> None:
         seed, architecture = self._recipe.seed, self._model.architecture
+        blocks = tuple(number for number, layer in enumerate(self._layers) if layer in self._recipe.blocks)
         data, precision = self._recipe.data, self._recipe.precision
         mixture = Mixture(stage.rows, data.long_share, data.longest, data.tokens_per_batch, data.shapes, stage.noise)
         rows = draw_epochs(self._own, architecture.separator_token, stage.epochs, mixture, (seed, number))
@@ -96,6 +97,7 @@ class _Distillation:
         epochs = tuple(one.epoch for one in rows)
         if last:
             epochs = with_logits(rows, self._guide.model, self._guide.read, self._run, precision)
+        rates = _Rates(architecture, self._recipe.constants, blocks, trains_classifier=last)
         phase = Phase(
             name,
             loss,
@@ -105,7 +107,7 @@ class _Distillation:
             ),
             architecture.pad_token,
             seed + number - 1,
-            partial(_rate, _rates(architecture, self._recipe.constants), architecture.embedding == "public", last),
+            rates.of,
             precision=precision,
         )
         self._done[name] = train(phase, self._model.parameters, constants, self._run, self._programs)
@@ -147,19 +149,24 @@ def replaced_so_far(
     return tuple(found)
 
 
-def _rates(architecture: Architecture, constants: ConstantsRecipe) -> dict[tuple[str, str], float]:
-    """The factor on each constant's learning rate, by stage and parameter: what its function says it is called."""
-    return {
-        (block.name, name): getattr(constants, constant.rate)
-        for block in blocks_of(architecture)
-        for name, constant, _ in block.constants()
-    }
+class _Rates:
+    """The factors on parameters' learning rates."""
 
+    def __init__(
+        self, architecture: Architecture, constants: ConstantsRecipe, blocks: Sequence[int], *, trains_classifier: bool
+    ) -> None:
+        self._blocks, self._trains_classifier = blocks, trains_classifier
+        self._frozen_table = architecture.embedding == "public"
+        self._of_constants = {  # what their functions say that these rates are called
+            (block.name, name): float(getattr(constants, constant.rate))
+            for block in blocks_of(architecture)
+            for name, constant, _ in block.constants()
+        }
 
-def _rate(
-    rates: Mapping[tuple[str, str], float], frozen_table: bool, trains_classifier: bool, stage: str, name: str
-) -> float:
-    """The factor on a parameter's learning rate."""
-    if (name == "word" and frozen_table) or (stage == "classifier" and not trains_classifier):
-        return 0.0
-    return rates.get((stage, name), 1.0)
+    def of(self, stage: str, name: str) -> float:
+        """That of one parameter; 0: it stays."""
+        if stage == "classifier" and not self._trains_classifier:
+            return 0.0
+        if (name == "word" and self._frozen_table) or not trains(self._blocks, stage):
+            return 0.0
+        return self._of_constants.get((stage, name), 1.0)

@@ -130,6 +130,11 @@ class Recipe(Strict):
         default_factory=dict, description="exceptions, by the number that a layer has in the teacher, from 0"
     )
     leave_out: tuple[int, ...] = Field(default=(), description="layers of the teacher that the student does not have")
+    blocks: tuple[int, ...] = Field(
+        default=(),
+        description="layers that are trained, by their numbers in the teacher, with the classifier; what others have "
+        "in place of the teacher's stays as calibration set it; none: all are, and the embedding",
+    )
     embedding_norm: str = "layernorm"
     pooler: str = Field(default="none", description="the teacher's, as tanh; identity: without it; none: no pooler")
     embedding: EmbeddingRecipe = EmbeddingRecipe()

@@ -103,7 +103,8 @@ def _layers(recipe: Recipe, teacher: Architecture) -> tuple[int, ...]:
     Raises:
         UserError: it names some that the teacher does not have, or asks for more of one than there is.
     """
-    for where, named in (("layers.", recipe.layers), ("leave_out, layer ", recipe.leave_out)):
+    places = (("layers.", recipe.layers), ("leave_out, layer ", recipe.leave_out), ("blocks, layer ", recipe.blocks))
+    for where, named in places:
         for layer in named:
             if not 0 <= layer < teacher.layers:
                 last = teacher.layers - 1
@@ -111,6 +112,8 @@ def _layers(recipe: Recipe, teacher: Architecture) -> tuple[int, ...]:
     layers = recipe.layers_of(teacher)
     if not layers and teacher.layers:
         raise UserError(f"recipe {recipe.name}, leave_out: no layer would be left; keep one at least")
+    if gone := sorted({*recipe.blocks} & {*recipe.leave_out}):
+        raise UserError(f"recipe {recipe.name}, blocks: layer {gone[0]} is left out, and cannot be trained")
     if recipe.leave_out and teacher.window is not None:
         raise UserError(
             f"recipe {recipe.name}, leave_out: which of the teacher's layers see near places alone goes by their "

@@ -147,12 +147,31 @@ def train(
     return Trained(_merge(result, frozen), tuple(record.losses), record.seconds, tuple(record.scores))
 
 
+def first_step(phase: Phase, parameters: Mapping[str, Mapping[str, Any]]) -> tuple[Program, tuple[Any, ...]]:
+    """The compiled step of a phase's first batch, and what the first step is given: parameters and moments, which it
+    donates, what stays, the batch, a rate and a key. The loss reads no constants.
+    """
+    trained, frozen = _partition(phase, parameters)
+    state, optimiser = _begin(phase, trained)
+    fixed, key, data = jax.device_put((frozen, None)), jax.random.key(phase.seed), phase.epochs[0]
+    compile_step, *_ = _compilers(phase, state, fixed, key, optimiser).values()
+    batch = data.plan.batch(0, data.sequences, data.targets, phase.pad_token)
+    rate = np.float32(phase.schedule.learning_rate)
+    return compile_step(), (*state, fixed, batch_arrays(batch, 0.0), rate, key)
+
+
+def _begin(phase: Phase, parameters: Any) -> tuple[tuple[Any, Any], Any]:
+    """Parameters and their moments before the first step, and the optimiser."""
+    optimiser = _optimiser(phase, parameters)
+    parameters = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), parameters)  # a copy, which the step donates
+    return (parameters, optimiser.init(parameters)), optimiser
+
+
 def _train(phase: Phase, parameters: Any, fixed: Any, run: RunDirectory, programs: Programs) -> tuple[Any, _Record]:
     """Optimiser state and parameters after the last step, from the checkpoint if there is one."""
     total = sum(len(epoch.plan) for epoch in phase.epochs)
-    optimiser = _optimiser(phase, parameters)
-    parameters = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), parameters)  # a copy, which the step donates
-    state, record = (parameters, optimiser.init(parameters)), _Record()
+    state, optimiser = _begin(phase, parameters)
+    record = _Record()
     found = run.load(_checkpoint(phase), state)
     if found is not None:
         # Copies: the step donates them, and a program out of JAX's cache would write into numpy's memory.
@@ -299,7 +318,9 @@ class RandomDropout:
 
 
 def _partition(phase: Phase, parameters: Mapping[str, Mapping[str, Any]]) -> tuple[Any, Any]:
-    """Trained and frozen parameters: a frozen one costs neither a gradient nor the optimiser's moments."""
+    """Trained and frozen parameters: a frozen one costs neither a gradient nor the optimiser's moments, and what lies
+    before all that are trained keeps nothing for a gradient.
+    """
     trained = {s: {n: leaf for n, leaf in own.items() if phase.rate(s, n)} for s, own in parameters.items()}
     frozen = {s: {n: leaf for n, leaf in own.items() if not phase.rate(s, n)} for s, own in parameters.items()}
     return trained, frozen

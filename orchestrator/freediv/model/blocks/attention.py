@@ -11,13 +11,14 @@ from ...later import Array, jitted, jnp
 from ..architecture import Architecture, LayerSizes
 from ..functions.attention import ATTENTIONS
 from ..functions.constant import Constant
-from ..functions.norms import Observe
+from ..functions.dropping import Dropping
+from ..functions.norms import Observe, ignore
 from ..functions.pooling import of_pooled, pieces_a_row, rows_left
 from ..functions.relative import score_bias
 from ..functions.rotary import turned
 from ..functions.singular_values import spectral_norm, spectral_norm_of_product
 from ..precision import multiply
-from ..stage import Dropout, Shape
+from ..stage import Dropout, Shape, keep
 from .block import (
     UNKNOWN,
     Folded,
@@ -54,6 +55,8 @@ class Attention(ResidualBlock):
         self.heads = architecture.heads_of(layer)
         self.inner = self.heads * architecture.head_size
         self.apart = pieces_a_row(self.pools)
+        keep_share, patches = architecture.size_of(layer).keep, architecture.patches
+        self.drop = None if keep_share is None or patches is None else Dropping(keep_share, patches.tokens)
 
     @property
     def width(self) -> int:
@@ -91,8 +94,22 @@ class Attention(ResidualBlock):
         yield from super().constants()
 
     def variant(self) -> tuple[Hashable, ...]:
-        places = (self.turns, self.window)
+        places = (self.turns, self.window, self.drop)
         return (self.function.name, self.heads, self.architecture.row_limits, *places, *super().variant())
+
+    def apply(
+        self, folded: bool, p: Mapping[str, Array], *inputs: Array, dropout: Dropout = keep, observe: Observe = ignore
+    ) -> Array:
+        if self.drop is None:
+            return super().apply(folded, p, *inputs, dropout=dropout, observe=observe)
+        seen: dict[str, Array] = {}
+
+        def see(name: str, value: Array) -> None:
+            seen[name] = value
+            observe(name, value)
+
+        left = super().apply(folded, p, *inputs, dropout=dropout, observe=see)
+        return self.drop.apply(left, seen["weights"])
 
     def branch(self, folded: bool, p: Mapping[str, Array], *inputs: Array, dropout: Dropout, observe: Observe) -> Array:
         a, function = self.architecture, self.function

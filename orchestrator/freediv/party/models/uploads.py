@@ -132,6 +132,8 @@ class Uploads:
             raise BadTransfer(f"the public bundle holds no architecture ({type(error).__name__})") from None
         if certificate is not None and (why := self._config.misfit(certificate, architecture)) is not None:
             raise BadTransfer(f"its answers could be wrong without a sign: {why}")
+        if architecture.drops:
+            raise BadTransfer("the model drops tokens by attention, which is for plaintext alone")
         if (why := answer_of(architecture).misfit(self._config.output)) is not None:
             raise BadTransfer(why)
         return architecture
