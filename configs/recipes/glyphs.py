@@ -1,5 +1,6 @@
 """Images to try vision transformers on, made of what is installed: letters of matplotlib's fonts, 32 x 32, each turned,
-shifted, in colours of its own, in noise; a folder for each of 26 classes. And a ViT of random weights that reads them.
+shifted, in colours of its own, in noise; a folder for each class, 26 if nothing else is said. And a ViT of random
+weights that reads them.
 
     python configs/recipes/glyphs.py train --count 200
     python configs/recipes/glyphs.py dev --count 40 --seed 1 --fresh vit
@@ -42,10 +43,10 @@ def glyph(letter: str, rng: np.random.Generator) -> Image.Image:
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def write(directory: Path, count: int, seed: int) -> None:
+def write(directory: Path, count: int, seed: int, letters: str) -> None:
     """So many of each letter; the same for the same seed."""
     rng = np.random.default_rng(seed)
-    for letter in string.ascii_uppercase:
+    for letter in letters:
         (directory / letter).mkdir(parents=True)
         for number in range(count):
             glyph(letter, rng).save(directory / letter / f"{number:04}.png")
@@ -70,8 +71,9 @@ if __name__ == "__main__":
     parser.add_argument("directory", type=Path)
     parser.add_argument("--count", type=int, default=60, help="of each letter")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--letters", default=string.ascii_uppercase, help="which there are")
     parser.add_argument("--fresh", type=Path, metavar="MODEL", help="write a ViT of random weights there, too")
     chosen = parser.parse_args()
-    write(chosen.directory, chosen.count, chosen.seed)
+    write(chosen.directory, chosen.count, chosen.seed, chosen.letters)
     if chosen.fresh is not None:
         write_fresh(chosen.fresh, chosen.seed)

@@ -29,10 +29,26 @@ def test_every_variant_and_recipe_has_a_whole_row_of_what_it_is() -> None:
 
 def test_what_functions_are_is_said_by_the_functions() -> None:
     layers = [LayerFunctions(attention="2quad-freediv"), LayerFunctions(activation="quad")]
-    attention, activation, norm, retraining = cells(way("mixed", layers))[COMPUTED]
+    attention, activation, norm, _, retraining = cells(way("mixed", layers))[COMPUTED]
     assert attention.count("(") == activation.count("(") == 2 and norm.count("(") == 1
     assert "Liu et al. 2024" in attention and "Vaswani" in attention
-    assert (retraining, cells(way("as it is", [LayerFunctions()]))[COMPUTED][3]) == ("yes", "no")
+    assert (retraining, cells(way("as it is", [LayerFunctions()]))[COMPUTED][4]) == ("yes", "no")
+
+
+def test_what_is_thinner_is_said_by_sizes_and_recipes(tmp_path: Path) -> None:
+    """And a student that is thinner has to be trained."""
+    thin = {one.name: cells(one)[COMPUTED][3] for one in of_variants([])}
+    assert (thin["ours"], thin["ours-thin"].count("6 heads in layers 6, 7, 8, 9, 10, 11")) == ("no", 1)
+    assert thin["ours-pooled"] == "; ".join(
+        f"after layer {layer} each 2 neighbouring rows become one, the first apart" for layer in (1, 5)
+    )
+    own = (
+        "name: own\nfunctions: {}\nleave_out: [2]\nsizes: {heads: 6}\nlayers: {1: {intermediate: 64, pool: {rows: 2}}}"
+    )
+    (tmp_path / "own.yaml").write_text(own, encoding="utf-8")
+    *_, said, retraining = cells(of_models([tmp_path / "own.yaml"], [])[0])[COMPUTED]
+    assert said.startswith("without layer 2; all layers: 6 heads; layer 1: 64 in the feed-forward block, each 2 ")
+    assert retraining == "yes"
 
 
 def test_costs_are_those_of_the_rows_that_were_measured(tmp_path: Path) -> None:

@@ -17,15 +17,16 @@ from ..conversion.cards.card import own_accuracy, read_card
 from ..conversion.cards.comparing import read_result
 from ..conversion.student.recipe import read_recipe
 from ..errors import UserError
-from ..model import LayerFunctions, read_model, resolve_model
+from ..model import Architecture, LayerFunctions, read_model, resolve_model
 from ..model.functions.activation import ACTIVATIONS
 from ..model.functions.attention import ATTENTIONS
 from ..model.functions.norms import NORMALISATIONS
 from ..model.functions.origin import Origin
+from ..model.thinness import thinness
 from ..mpc.sharing.settings import Products, ProtocolSettings
 from .network import NETWORKS
 from .peers import PUBLISHED, Published
-from .variants import VARIANTS
+from .variants import VARIANTS, Variant
 
 _LINEAR: Mapping[Products, str] = {
     "spu": "replicated sharing, SPU's products",
@@ -47,6 +48,7 @@ class Way:
         public: what everybody may know.
         linear: technique of matrix products.
         attention, activation, normalisation: techniques, with their sources.
+        thinner: what layers have less of than the model as it was published; empty: nothing.
         retraining: whether a trained model has to be trained again for it.
         fraction_bits: of a fixed-point number.
         of: what the costs are of.
@@ -65,6 +67,7 @@ class Way:
     attention: str | None
     activation: str | None
     normalisation: str | None
+    thinner: str | None
     retraining: bool | None
     fraction_bits: int | None
     of: str | None = None
@@ -79,7 +82,13 @@ class Way:
         return asdict(self)
 
 
-def way(name: str, functions: Iterable[LayerFunctions], products: Products = "shares", embedding: str = "") -> Way:
+def way(
+    name: str,
+    functions: Iterable[LayerFunctions],
+    products: Products = "shares",
+    embedding: str = "",
+    thinner: str = "",
+) -> Way:
     """What the code knows of functions that run under the default protocol.
 
     Args:
@@ -87,6 +96,7 @@ def way(name: str, functions: Iterable[LayerFunctions], products: Products = "sh
         functions: of all layers.
         products: the engine that multiplies matrices.
         embedding: `public` where the word table is published.
+        thinner: what layers have less of.
     """
     layers, settings = list(functions), ProtocolSettings()
     attention = [ATTENTIONS[one.attention].origin for one in layers]
@@ -102,7 +112,8 @@ def way(name: str, functions: Iterable[LayerFunctions], products: Products = "sh
         _told(attention),
         _told(activation),
         _told(norms),
-        any(one.retrained for one in (*attention, *activation, *norms)),
+        thinner,
+        bool(thinner) or any(one.retrained for one in (*attention, *activation, *norms)),
         settings.fraction_bits,
     )
 
@@ -110,7 +121,7 @@ def way(name: str, functions: Iterable[LayerFunctions], products: Products = "sh
 def of_variants(rows: Sequence[Mapping[str, Any]]) -> list[Way]:
     """Every variant of `bench` that names its functions, with what it cost by `rows` that `bench --json` wrote."""
     return [
-        measured(way(variant.name, [variant.functions], variant.products), rows)
+        measured(way(variant.name, [variant.functions], variant.products, thinner=_thinner(variant)), rows)
         for variant in VARIANTS.values()
         if variant.functions is not None
     ]
@@ -133,14 +144,25 @@ def of_models(given: Sequence[Path], rows: Sequence[Mapping[str, Any]]) -> list[
             continue
         if path.suffix in (".yaml", ".yml"):
             recipe = read_recipe(path)
-            own, card = way(recipe.name, recipe.all_functions()), aside.get(recipe.name)
+            own = way(recipe.name, recipe.all_functions(), thinner=recipe.thinness())
+            card = aside.get(recipe.name)
         else:
             directory = resolve_model(path)
             architecture = read_model(directory).architecture
-            own = way(directory.resolve().name, architecture.functions, embedding=architecture.embedding)
+            name, embedding = directory.resolve().name, architecture.embedding
+            own = way(name, architecture.functions, embedding=embedding, thinner=thinness(architecture))
             card = directory
         found.append(measured(own if card is None else _by_card(own, card), rows))
     return found
+
+
+def _thinner(variant: Variant) -> str:
+    """What its layers have less of, in a model of BERT-base's sizes."""
+    a = Architecture(
+        vocabulary=1, embedding_size=768, hidden=768, layers=12, heads=12, intermediate=3072, positions=512,
+        label_names=("no", "yes"), functions=(LayerFunctions(),) * 12,
+    )  # fmt: skip
+    return thinness(variant.apply(a))
 
 
 def _by_card(own: Way, model: Path) -> Way:
@@ -178,7 +200,7 @@ def _of_peer(one: Published) -> Way:
     about = "12 layers, 768 wide, 128 word pieces"
     gigabytes = None if one.gigabytes is None else one.gigabytes * 1e9
     by = f"{one.source}; on {one.hardware}"
-    own = Way(one.name, by, one.parties, one.trust, None, one.linear, None, None, None, None, None, about)
+    own = Way(one.name, by, one.parties, one.trust, None, one.linear, None, None, None, None, None, None, about)
     return replace(own, sent_bytes=gigabytes, messages=one.rounds, seconds=seconds)
 
 
@@ -210,7 +232,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "What is trusted": ("parties", "trust", "public", "matrix products", "fraction bits"),
-    "How functions are computed": ("attention", "activation", "normalisation", "retraining"),
+    "How functions are computed": ("attention", "activation", "normalisation", "thinner layers", "retraining"),
     "What it costs, and keeps": (
         "of",
         "MB",
@@ -235,6 +257,7 @@ def cells(own: Way) -> dict[str, list[str]]:
         trusted: [own.parties, own.trust, own.public or "-", own.linear, _or_dash(own.fraction_bits, "d")],
         computed: [
             own.attention or "-", own.activation or "-", own.normalisation or "-",
+            "-" if own.thinner is None else own.thinner or "no",
             "-" if own.retraining is None else "yes" if own.retraining else "no",
         ],
         costs: [

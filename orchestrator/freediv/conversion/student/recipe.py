@@ -200,6 +200,20 @@ class Recipe(Strict):
             )
         return tuple(found) if any(one != LayerSizes() for one in found) else ()
 
+    def thinness(self) -> str:
+        """What its student has less of than a teacher, whichever that is; empty if nothing."""
+        found = []
+        if self.leave_out:
+            found.append(f"without layer{'s' * (len(self.leave_out) > 1)} {', '.join(map(str, self.leave_out))}")
+        places = {"all layers": self.sizes} | {f"layer {number}": own for number, own in self.layers.items()}
+        for where, own in places.items():
+            heads = f"{own.heads} heads" if own.heads else ""
+            narrower = f"{own.intermediate} in the feed-forward block" if own.intermediate else ""
+            pool = f"each {own.pool.rows} neighbouring rows become one after it" if own.pool else ""
+            if said := ", ".join(filter(None, (heads, narrower, pool))):
+                found.append(f"{where}: {said}")
+        return "; ".join(found)
+
     def embedding_norm_of(self, teacher: Architecture) -> str:
         """The norm of the student's embedding; where the teacher has none, none."""
         return "none" if teacher.embedding_norm == "none" else self.embedding_norm
