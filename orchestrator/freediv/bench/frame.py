@@ -158,11 +158,13 @@ def of_models(given: Sequence[Path], rows: Sequence[Mapping[str, Any]]) -> list[
 
 def _thinner(variant: Variant) -> str:
     """What its layers have less of, in a model of BERT-base's sizes."""
+    if variant.thinned is None:
+        return ""
     a = Architecture(
         vocabulary=1, embedding_size=768, hidden=768, layers=12, heads=12, intermediate=3072, positions=512,
         label_names=("no", "yes"), functions=(LayerFunctions(),) * 12,
     )  # fmt: skip
-    return thinness(variant.apply(a))
+    return thinness(a.model_copy(update={"sizes": variant.thinned(a)}))
 
 
 def _by_card(own: Way, model: Path) -> Way:
