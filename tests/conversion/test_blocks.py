@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
-from freediv.bench.training import Setting, measure_steps
+from freediv.bench.training import StepCost
 from freediv.conversion.cards.card import read_card
 from freediv.conversion.training.blocks import read_blocks, trains
 from freediv.errors import UserError
@@ -63,10 +64,15 @@ def test_only_named_layers_of_a_teacher_and_a_student_change(
     assert "blocks:\n- 1\n" in (student / "README.md").read_text()
 
 
-def test_a_step_keeps_nothing_of_what_lies_below_and_no_moments_of_what_stays(tmp_path: Path) -> None:
-    model = tiny.make_tiny_model(tmp_path / "wide", positions=64, **PUBLISHED)
-    setting = Setting(length=64, tokens=2048, repeats=1, precision="float32")
-    whole, upper, lower = measure_steps(model, [(), (1,), (0,)], setting)
+def test_a_step_keeps_nothing_of_what_lies_below_and_no_moments_of_what_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, file = tiny.make_tiny_model(tmp_path / "wide", positions=64, **PUBLISHED), tmp_path / "rows.json"
+    options = ("--length", 64, "--tokens-per-batch", 2048, "--repeats", 1, "--json", file)
+    assert freediv(monkeypatch, "bench", "training", model, "--blocks", "1", "--blocks", "0", *options) == 0
+    whole, upper, lower = (StepCost(**row) for row in json.loads(file.read_text()))
+    assert (whole.blocks, upper.blocks, lower.blocks) == ([], [1], [0])
+    assert f"(1 / {whole.operations / upper.operations:.2f})" in capsys.readouterr().out
     assert whole.trained > upper.trained == lower.trained
     # Two moments of four bytes for each number that is trained, of which there is one copy in any case.
     assert whole.state_bytes - upper.state_bytes == 8 * (whole.trained - upper.trained)
