@@ -16,6 +16,7 @@ _COMMANDS = {
     "evaluate": "measuring",
     "headroom": "measuring",
     "sensitivity": "cards",
+    "quantize": "cards",
     "results": "cards",
     "bench": "benchmarks",
     "images": "containers",

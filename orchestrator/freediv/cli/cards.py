@@ -1,12 +1,12 @@
 """`freediv results`: models side by side; ways to run them, in the frame of a survey. `sensitivity`: what could be
-chosen in a teacher, side by side."""
+chosen in a teacher, side by side. `quantize`: a classifier in integers, by published methods side by side."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,12 +14,15 @@ from ..errors import UserError
 from ..files import opened_output, require_distinct
 from .options.budgets import choose_by, measured
 from .options.charts import opened_chart
-from .options.columns import text_columns
+from .options.columns import columns, text_columns
 
 if TYPE_CHECKING:
+    from ..conversion.measures.evaluation import Evaluation
+    from ..conversion.quantisation.quantising import Quantised
     from ..conversion.student.budget import Criterion
 
 _PATH = click.Path(path_type=Path)
+_METHODS = ("i-bert", "fq-vit", "i-vit", "mixed")
 _SLOTS = ("attention", "activation", "attention_norm", "feed_forward_norm", "heads", "intermediate", "pool")
 
 
@@ -171,3 +174,103 @@ def sensitivity(
             from ..bench.chart import sensitivities
 
             sensitivities([str(choice) for choice in found.choices], found.found, picture)
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@click.option("--data", type=_PATH, required=True, help="Labelled rows to calibrate and train on.")
+@click.option("--dev", type=_PATH, help="Labelled rows to measure on.  [default: a tenth of the data, held out]")
+@columns
+@click.option(
+    "--bits", type=click.Choice(["8", "6"]), default="8", show_default=True, help="Of weights and activations."
+)
+@click.option(
+    "--method", "methods", type=click.Choice([*_METHODS, "all"]), multiple=True, default=["mixed"], show_default=True,
+    help="Whose integer functions; mixed: for each slot whose lose least; may be repeated.",
+)  # fmt: skip
+@click.option("--epochs", type=click.IntRange(0), default=3, show_default=True, help="Of training in integers.")
+@click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=1e-4, show_default=True)
+@click.option("--tokens-per-batch", type=click.IntRange(8), default=1024, show_default=True, help="Rows of a batch.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order of rows.")
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Train so often, from it on.")
+@click.option("-o", "--out", type=click.Path(path_type=Path, resolve_path=True), help="Write it: for `evaluate` alone.")
+@click.option("--markdown", is_flag=True, help="Print Markdown tables.")
+@click.option("--json", "json_file", type=_PATH, help="Write what was measured to a file.")
+def quantize(
+    model: str,
+    data: Path,
+    dev: Path | None,
+    text_columns: tuple[str, ...],
+    image_column: str,
+    label_column: str,
+    bits: str,
+    methods: tuple[str, ...],
+    out: Path | None,
+    markdown: bool,
+    json_file: Path | None,
+    **training: Any,
+) -> None:
+    """Put a classifier into 8 or 6 bits with published integer functions, to see what they keep: not to be served.
+
+    MODEL is a ViT, a DeiT, or a BERT. Weights and activations have so many bits, residuals 16; softmax, GELU and norms
+    are those of I-BERT, FQ-ViT or I-ViT, or, mixed, in each slot those that lose least between what it reads and what
+    it leaves (Kim et al. 2024). Each is trained alike, from the model's own weights, and measured beside the others.
+    Under MPC their shifts and divisions would cost far more than the functions of students, so that no command but
+    `evaluate` takes what is written; of several methods each has a folder in OUT.
+
+    \b
+    Examples:
+      freediv quantize vit --data train --dev dev --bits 6 -o vit-6-bits
+      freediv quantize vit --data train --dev dev --bits 6 --method all --seeds 3
+    """
+    from functools import partial
+
+    from ..conversion.measures.predictions import evaluate
+    from ..conversion.output import new_directory, require_new
+    from ..conversion.quantisation.quantising import ALL, Training, quantise
+    from ..conversion.quantisation.stored import write_quantised
+    from ..conversion.texts.examples import read_examples
+    from ..conversion.texts.holding_out import hold_out
+    from ..model import read_model
+    from ..model.answers import answer_of
+
+    require_distinct(json_file)
+    if out is not None:
+        require_new(out)
+    loaded = read_model(model)
+    read = partial(
+        read_examples, text_columns=text_columns, label_column=label_column,
+        label_names=loaded.architecture.label_names, target=answer_of(loaded.architecture).target,
+        image_column=None if loaded.architecture.padded else image_column,
+    )  # fmt: skip
+    kept, measured = hold_out(read(data), 0.1) if dev is None else (read(data), read(dev))
+    chosen = ALL if "all" in methods else tuple(name for name in ALL if name in methods)
+    with opened_output(json_file) as file:
+        found = list(quantise(loaded, kept, measured, int(bits), chosen, Training(**training)))
+        exact = evaluate(loaded, measured)
+        _show_quantised(exact, found, bits, markdown)
+        if file is not None:
+            file.write(json.dumps([exact.to_dict(), *(one.to_dict() for one in found)], indent=2) + "\n")
+    if out is not None:
+        with new_directory(out) as directory:
+            for one in found:
+                write_quantised(one, directory if len(found) == 1 else directory / one.setting.method)
+        click.echo(f"wrote {out}")
+
+
+def _show_quantised(exact: Evaluation, found: Sequence[Quantised], bits: str, markdown: bool) -> None:
+    for one in found:
+        if one.chosen:
+            names = list(one.chosen[0].lost)
+            slots = [
+                [own.slot, *(f"{own.lost[name]:.1f}" if name in own.lost else "-" for name in names), own.method]
+                for own in one.chosen
+            ]
+            _show(f"Decibels that slots lose in {bits} bits", ["slot", *names, "chosen"], slots, markdown)
+    rows = [["as it is", str(exact.overall), "", ""]]
+    for one in found:
+        values = [100 * own.overall.value for own in one.after]
+        each = " ".join(f"{value:.1f}" for value in values)
+        rows.append([one.setting.method, str(one.before.overall), f"{sum(values) / len(values):.2f} %", each])
+    columns = ["functions", f"{exact.overall.measure} in {bits} bits", "after training, mean", "of each seed"]
+    _show(f"{exact.overall.count} rows", columns, rows, markdown)

@@ -123,9 +123,10 @@ def evaluate(
     """Measure a model: accuracy with its 95 % interval, overall and by length; of other answers than labels what fits
     them, such as rank correlation or F1.
 
-    MODEL is a Hugging Face directory, or `demo`, the model that comes with freediv. In plaintext; with --secure through
-    running parties that serve it, and beside it how many labels agree with plaintext; with --against beside the teacher
-    that it was converted from, so that a difference of a few rows can be told from chance.
+    MODEL is a Hugging Face directory, `demo`, the model that comes with freediv, or what `freediv quantize` wrote. In
+    plaintext; with --secure through running parties that serve it, and beside it how many labels agree with plaintext;
+    with --against beside the teacher that it was converted from, so that a difference of a few rows can be told from
+    chance.
 
     \b
     Examples:
@@ -135,6 +136,8 @@ def evaluate(
     """
     from ..conversion.cards.card import require_card
     from ..conversion.measures.predictions import evaluate as measure
+    from ..conversion.quantisation.quantising import evaluate_quantised
+    from ..conversion.quantisation.stored import is_quantised, read_quantised
     from ..conversion.texts.examples import read_examples
     from ..model import read_model, resolve_model
     from ..model.answers import answer_of
@@ -143,7 +146,10 @@ def evaluate(
         raise UserError("--card: plaintext accuracy is in the card already; add --secure DIR")
     if against is not None and secure is not None:
         raise UserError("--against compares in plaintext, --secure does so with the model itself; give one of them")
-    loaded = read_model(model)
+    quantised = is_quantised(model)
+    if quantised and (secure is not None or against is not None):
+        raise UserError(f"{model}: is quantised, which is evaluated in plaintext, by itself; leave the option out")
+    loaded, setting = read_quantised(model) if quantised else (read_model(model), None)
     names, answer = loaded.architecture.label_names, answer_of(loaded.architecture)
     if answer.target == "nothing" and secure is None and against is None:
         raise UserError(f"{model}: no data says what {answer.words.one} a text has; add --against TEACHER")
@@ -161,7 +167,7 @@ def evaluate(
     if against is not None:
         _compare(loaded, read_model(against), examples, as_json)
         return
-    found = measure(loaded, examples)
+    found = measure(loaded, examples) if setting is None else evaluate_quantised(loaded, setting, examples)
     if as_json:
         click.echo(json.dumps(found.to_dict(), indent=2))
         return

@@ -41,6 +41,9 @@ from .tensors import NumpyParameters, collect, family_in, has_parameter, read_te
 MODELS = Path(__file__).parents[2] / "models"
 """Where the models that come with the package lie."""
 
+QUANTISED = "quantisation.json"
+"""In a directory of what `freediv quantize` made, beside its weights."""
+
 _MOST_LABELS = 1024  # as `Architecture` has it
 _NUMBER = re.compile("0|[1-9][0-9]{0,6}")
 
@@ -82,6 +85,11 @@ def resolve_model(name: str | Path) -> Path:
     shipped = MODELS / str(name)
     if not path.exists() and len(path.parts) == 1 and (shipped / "config.json").is_file():
         return shipped
+    if (path / QUANTISED).is_file():
+        raise UserError(
+            f"{path}: is quantised with integer functions, for `freediv evaluate` alone: under MPC their shifts and "
+            "integer divisions cost far more than what students have; give the model that it was made from"
+        )
     if not (path / "config.json").is_file():
         known = ", ".join(sorted(p.name for p in MODELS.glob("*") if (p / "config.json").is_file())) or "none"
         raise UserError(
