@@ -36,9 +36,10 @@ def outcomes(stats: Mapping[str, list[Any]]) -> dict[str, str]:
     return found
 
 
-def summary(stats: Mapping[str, list[Any]]) -> Iterator[str]:
-    """The table's lines, each row with its outcome."""
-    attacks, found = read_attacks(), outcomes(stats)
+def summary(stats: Mapping[str, list[Any]], earlier: Mapping[str, str]) -> Iterator[str]:
+    """The table's lines, each row with its outcome, of this run or by test of an earlier one."""
+    attacks = read_attacks()
+    found = {test: f"{word} earlier" for test, word in earlier.items()} | outcomes(stats)
     rows = [(found.get(one.test, "not run"), one.tried, one.against, one.held_by) for one in attacks]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:

@@ -12,10 +12,15 @@ from typing import Any
 
 # Tests run a program for moments: XLA takes longer to optimise one than that saves. Read as JAX is imported.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# What one of all their processes compiled, the others take, and so do those of the next run.
+os.environ["FREEDIV_CACHE"] = str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "freediv")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = f"{os.environ['FREEDIV_CACHE']}/jax"
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import pytest
 from alone import turn
-from attacks import summary
+from attacks import outcomes, summary
 from browser import Browser
 from freediv.cluster import ports
 
@@ -46,9 +51,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    earlier: dict[str, str] = config.cache.get("freediv/outcomes", {}) if config.cache else {}
+    if config.cache:
+        config.cache.set("freediv/outcomes", earlier | outcomes(terminalreporter.stats))
     if config.option.attacks:
         terminalreporter.section("what was tried | against what | what holds it (docs/attacks.md)")
-        for line in summary(terminalreporter.stats):
+        for line in summary(terminalreporter.stats, earlier):
             terminalreporter.write_line(line)
 
 

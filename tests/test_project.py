@@ -131,12 +131,12 @@ def test_what_became_of_an_attack_is_the_worst_of_its_tests():
     def reports(*names: str) -> list[SimpleNamespace]:
         return [SimpleNamespace(nodeid=name) for name in names]
 
-    one, other = (attack.test for attack in read_attacks()[:2])
+    one, other, third = (attack.test for attack in read_attacks()[:3])
     stats = {"passed": reports(f"{one}[a]", other), "error": reports(f"{one}[b]")}
     assert outcomes(stats) == {one: "FAILED", other: "held"}
-    *rows, last = summary(stats)
-    assert [row.split(" | ")[0].strip() for row in rows[:3]] == ["FAILED", "held", "not run"]
-    assert last == f"{len(rows)} tried: 1 FAILED, 1 held, {len(rows) - 2} not run"
+    *rows, last = summary(stats, {one: "held", third: "held"})
+    assert [row.split(" | ")[0].strip() for row in rows[:4]] == ["FAILED", "held", "held earlier", "not run"]
+    assert last == f"{len(rows)} tried: 1 FAILED, 1 held, 1 held earlier, {len(rows) - 3} not run"
 
 
 # --- what a change concerns ---

@@ -236,3 +236,20 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def kept_directory(name: str) -> Path | None:
+    """Where this user's processes keep what the next ones would make again: `$FREEDIV_CACHE`, or their cache directory.
+
+    For its owner alone, as what lies there is run. None where `FREEDIV_CACHE` is empty, or nothing can be written.
+    """
+    with contextlib.suppress(OSError, RuntimeError):  # there is no home, or no room in it
+        usual = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        chosen = os.environ.get("FREEDIV_CACHE", str(Path(usual) / "freediv"))
+        if chosen and Path(chosen).is_absolute():
+            directory = Path(chosen) / name
+            directory.mkdir(0o700, parents=True, exist_ok=True)
+            found = directory.stat()
+            if found.st_uid == os.geteuid() and not found.st_mode & 0o022 and os.access(directory, os.W_OK):
+                return directory
+    return None

@@ -12,14 +12,17 @@ import jax
 import jax.numpy as jnp
 import spu
 from jax.typing import DTypeLike
-from spu.utils import frontend
 
 from ...model import Architecture, Stage, input_shapes, stages
 from ...model.answers import Output, answer_of
 from ...model.functions.pooling import rows_left
 from ...model.limits import apart
+from .kept import kept
 
 Shape = tuple[int, ...]
+
+_OPTIONS = {"enable_optimize_denominator_with_broadcast": True}
+"""Of SPU's compiler: one reciprocal a row in place of a division an element."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,7 @@ class Program:
 def compile_program(
     function: Callable[..., jax.Array], shapes: Sequence[Shape], dtypes: Sequence[DTypeLike] | None = None
 ) -> Program:
-    """Compile a function of secret arrays of the given shapes, in that order; of float32 unless `dtypes` are given.
-
-    With SPU's denominator option always: one reciprocal a row in place of a division an element.
-    """
-    options = spu.CompilerOptions()
-    options.enable_optimize_denominator_with_broadcast = True
+    """Compile a function of secret arrays of the given shapes, in that order; of float32 unless `dtypes` are given."""
     arguments = [
         jax.ShapeDtypeStruct(shape, dtype)  # type: ignore[no-untyped-call]
         for shape, dtype in zip(shapes, dtypes or [jnp.float32] * len(shapes), strict=True)
@@ -59,17 +57,20 @@ def compile_program(
     def program(*arrays: jax.Array) -> jax.Array:
         return function(*arrays)
 
-    executable, _ = frontend.compile(
-        frontend.Kind.JAX,
-        program,
-        arguments,
-        {},
-        input_names=[f"in{i}" for i in range(len(shapes))],
-        input_vis=[spu.Visibility.VIS_SECRET] * len(shapes),
-        outputNameGen=lambda flat: [f"out{i}" for i in range(len(flat))],
-        copts=options,
-    )
-    return Program(executable.code)
+    lowered = jax.jit(program, keep_unused=True).trace(*arguments).lower(lowering_platforms=("interpreter",))
+    source = lowered.as_text()
+    if "stablehlo.sort" in source:
+        raise NotImplementedError("JAX sorts floats by their bits, which shares do not have")
+
+    def compile() -> bytes:
+        options = spu.CompilerOptions()
+        for name, value in _OPTIONS.items():
+            setattr(options, name, value)
+        hlo = lowered.compiler_ir("hlo").as_serialized_hlo_module_proto()
+        secret = [spu.Visibility.VIS_SECRET] * len(shapes)
+        return spu.libspu.compile(spu.libspu.CompilationSource(spu.libspu.SourceIRType.XLA, hlo, secret), options)
+
+    return Program(kept(f"spu {spu.__version__} {sorted(_OPTIONS.items())}\n{source}", compile))
 
 
 def secure_stages(architecture: Architecture, output: Output) -> tuple[Stage, ...]:

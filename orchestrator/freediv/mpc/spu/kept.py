@@ -1,0 +1,56 @@
+"""Programs that an earlier process compiled, on disk: SPU's compiler takes ten times as long as tracing a stage."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ...files import kept_directory
+
+_MOST = 4000
+"""Programs, of some kilobytes each; the oldest go."""
+
+
+def kept(source: str, compile: Callable[[], bytes]) -> bytes:
+    """The program that belongs to a source: from disk, else compiled by one process while others that need it wait.
+
+    What lies there is taken if it is what was written. All parties compare their programs before they run them.
+    """
+    directory = kept_directory("programs")
+    if directory is None:
+        return compile()
+    try:
+        file = os.fdopen(os.open(_path(directory, source), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
+    except OSError:
+        return compile()
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if (code := _sound(file.read())) is not None:
+            return code
+        code = compile()
+        with contextlib.suppress(OSError):  # no room: the next process compiles it again
+            file.seek(0)
+            file.truncate()
+            file.write(hashlib.sha256(code).digest() + code)
+            file.flush()
+            _tidy(directory)
+    return code
+
+
+def _path(directory: Path, source: str) -> Path:
+    return directory / hashlib.sha256(source.encode()).hexdigest()
+
+
+def _sound(content: bytes) -> bytes | None:
+    digest, code = content[:32], content[32:]
+    return code if digest == hashlib.sha256(code).digest() else None
+
+
+def _tidy(directory: Path) -> None:
+    found = sorted((entry.stat().st_mtime, entry.path) for entry in os.scandir(directory))
+    for _, path in found[:-_MOST]:
+        Path(path).unlink(missing_ok=True)
