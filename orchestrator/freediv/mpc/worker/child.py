@@ -16,6 +16,7 @@ shapes that the parties chose; nothing in them depends on a value, so they go th
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import itertools
 import os
@@ -26,6 +27,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from types import ModuleType
+from typing import cast
 
 from ...errors import UserError
 from ...model import Architecture, Stage
@@ -230,10 +233,13 @@ def serve(config: WorkerConfig, connection: Connection, log: int) -> None:
 
     A run that was not begun has not failed, nor has reading shares that are damaged: both are answers.
     """
-    if config.products == "shares":
-        make_ready()  # now, when no other party waits for this one
-    if config.lookup == "points":
-        sums.compile_ahead()
+    with _without("scipy"):
+        if config.products == "shares":
+            make_ready()  # now, when no other party waits for this one
+        if config.lookup == "points":
+            sums.compile_ahead()
+    gc.freeze()  # what is there by now stays
+    gc.enable()
     party = Party(config, log)
     handlers = {Connect: party.connect, Load: party.load, Use: party.use, Prepare: party.prepare, Run: party.run}
     connection.send(Done(None))
@@ -248,6 +254,16 @@ def serve(config: WorkerConfig, connection: Connection, log: int) -> None:
         except Exception as error:
             return connection.send(Failed(WorkerFailed(unforeseen(error))))
         connection.send(Done(answer))
+
+
+@contextlib.contextmanager
+def _without(module: str) -> Iterator[None]:
+    """As if a module were not installed: numba loads all of SciPy's linear algebra, and nothing here is made of it."""
+    there = module in sys.modules
+    sys.modules.setdefault(module, cast(ModuleType, None))
+    yield
+    if not there:
+        del sys.modules[module]
 
 
 def _end_with(lifeline: int, link: LinkConfig) -> None:

@@ -74,7 +74,7 @@ class Worker:
         }
         passed = (theirs.fileno(), lifeline, self._spu_log)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", self.program, *map(str, passed)],
+            [sys.executable, "-m", "freediv.mpc.worker.start", self.program, *map(str, passed)],
             pass_fds=passed,
             env=environment,
             stdin=subprocess.DEVNULL,
