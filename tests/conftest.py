@@ -51,9 +51,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    earlier: dict[str, str] = config.cache.get("freediv/outcomes", {}) if config.cache else {}
-    if config.cache:
-        config.cache.set("freediv/outcomes", earlier | outcomes(terminalreporter.stats))
+    cache = getattr(config, "cache", None)
+    earlier: dict[str, str] = cache.get("freediv/outcomes", {}) if cache else {}
+    if cache:
+        cache.set("freediv/outcomes", earlier | outcomes(terminalreporter.stats))
     if config.option.attacks:
         terminalreporter.section("what was tried | against what | what holds it (docs/attacks.md)")
         for line in summary(terminalreporter.stats, earlier):
