@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import stat
 import threading
 import time
@@ -48,6 +49,17 @@ def test_a_program_from_disk_is_the_one_that_was_compiled(directory: Path, monke
     assert compile_program(lambda x: x * jnp.sum(x), [(2, 5)]).code == first.code
     with pytest.raises(TypeError):
         compile_program(lambda x: x * jnp.sum(x), [(2, 6)])
+
+
+def test_a_process_that_stands_still_keeps_nobody_waiting(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept("source", Compiler())
+    [path] = directory.iterdir()
+    monkeypatch.setattr(module, "_PATIENCE_S", 0.1)
+    again = Compiler(b"compiled by oneself")
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert kept("source", again) == again.code
+    assert kept("source", again) == b"code"
 
 
 @pytest.mark.parametrize("damage", [lambda own: own[:-1], lambda own: own[:40] + b"?" + own[41:], lambda own: b""])

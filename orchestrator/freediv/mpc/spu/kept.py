@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from ...files import kept_directory
 
 _MOST = 4000
 """Programs, of some kilobytes each; the oldest go."""
+_PATIENCE_S = 10.0
+"""How long another process may take: one that stands still keeps nobody waiting."""
 
 
 def kept(source: str, compile: Callable[[], bytes]) -> bytes:
@@ -28,7 +31,8 @@ def kept(source: str, compile: Callable[[], bytes]) -> bytes:
     except OSError:
         return compile()
     with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        if not _locked(file.fileno()):
+            return compile()
         if (code := _sound(file.read())) is not None:
             return code
         code = compile()
@@ -43,6 +47,21 @@ def kept(source: str, compile: Callable[[], bytes]) -> bytes:
 
 def _path(directory: Path, source: str) -> Path:
     return directory / hashlib.sha256(source.encode()).hexdigest()
+
+
+def _locked(descriptor: int) -> bool:
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.01)
+        except OSError:  # this file system has no locks: what lies there is compared all the same
+            return True
+        else:
+            return True
 
 
 def _sound(content: bytes) -> bytes | None:
