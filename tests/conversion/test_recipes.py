@@ -286,6 +286,7 @@ def test_a_student_goes_on_from_another_and_loses_its_roots(
     assert "start: rooted" in card and "| norms |" in card and "| hidden |" not in card
     assert freediv(monkeypatch, "results", tmp_path / "rootless", "--markdown") == 0
     assert "after rooted" in capsys.readouterr().out
+    assert convert("2quad-freediv-no-roots", "longer", "--start", tmp_path / "rootless") == 0  # limits or not
     assert convert("relu-freediv", "other", "--start", tmp_path / "rooted") == 2
     assert "differs from this recipe's student" in capsys.readouterr().err
 

@@ -12,6 +12,7 @@ import pytest
 from freediv.model import Architecture, LayerFunctions, Text
 from freediv.model.answers import ANSWERS, NO_ANSWER, SCORE, VECTOR, Output, answer_of, marked
 from freediv.model.answers.pieces import spans
+from freediv.model.limits import resolutions
 from freediv.model.pieces.cut import Cut
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
@@ -24,18 +25,21 @@ def architecture(labels: int, row_limits: bool, **fields: Any) -> Architecture:
         attention="2quad-freediv", activation="quad", attention_norm="layernorm-constant" if row_limits else "layernorm"
     )
     return Architecture(
-        vocabulary=40, embedding_size=16, hidden=16, layers=1, heads=4, intermediate=24, positions=32,
-        label_names=NAMES[:labels], functions=(chosen,), row_limits=row_limits, **fields,
+        vocabulary=40, embedding_size=16, hidden=16, layers=2, heads=4, intermediate=24, positions=32,
+        label_names=NAMES[:labels], functions=(chosen,) * 2, row_limits=row_limits, **fields,
     )  # fmt: skip
 
 
-def compared(within: np.ndarray, limited: bool) -> Any:
-    """What the last stage gives beside logits: of each text one row is compared twice, and both signs of two masks."""
-    if not limited:
+def compared(model: Architecture, within: np.ndarray) -> Any:
+    """What the last stage gives beside logits: rows within their limits or not, and both signs of masks that show."""
+    if not model.row_limits:
         return jnp.zeros((len(within), 0))
-    beyond = np.where(within[:, None], -1.0, 1.0) * np.ones((1, 2 * LENGTH))
-    shown = np.ones((len(within), LENGTH))
-    return jnp.asarray(np.concatenate([beyond, shown, -shown], axis=-1), jnp.float32)
+    found = []
+    for own in resolutions(model):
+        rows = own.size(LENGTH) // own.comparisons
+        found.append(np.where(within[:, None], -1.0, 1.0) * np.ones((1, own.limits * rows)))
+        found += [sign * np.ones((len(within), rows)) for _ in own.masks for sign in (1, -1)]
+    return jnp.asarray(np.concatenate(found, axis=-1), jnp.float32)
 
 
 @pytest.mark.parametrize(("labels", "output", "limited"), list(product((2, 3), ("label", "logits"), (False, True))))
@@ -45,7 +49,7 @@ def test_what_is_encoded_is_read_again_and_as_in_plaintext(labels: int, output: 
     within = np.array([True, False, True, True]) if limited else np.ones(4, bool)
     answer = answer_of(model)
     given = jnp.asarray(logits, jnp.float32)
-    values = np.asarray(answer.encode(model, given, compared(within, limited), output))
+    values = np.asarray(answer.encode(model, given, compared(model, within), output))
     assert values.shape == answer.shape(model, output, 4, LENGTH)
     found = answer.decode(model, values, output)
     wanted = [NAMES[label] if kept else NO_ANSWER for label, kept in zip(logits.argmax(-1), within, strict=True)]
@@ -110,7 +114,7 @@ def test_every_kind_gives_what_it_gives_in_plaintext_and_no_other_text_has_no_an
     logits = np.random.default_rng(0).normal(size=(4, *answer.logits_shape(model, LENGTH))).astype(np.float32)
     shown = np.arange(LENGTH) < np.array([len(cut) for cut in texts])[:, None]
     given = logits * shown[..., None] if answer.each_piece else logits
-    values = np.asarray(answer.encode(model, jnp.asarray(given), compared(within, limited), output))
+    values = np.asarray(answer.encode(model, jnp.asarray(given), compared(model, within), output))
     assert values.shape == answer.shape(model, output, 4, LENGTH)
     found = answer.decode(model, values, output, texts)
     assert [one.answered for one in found] == list(within)
@@ -131,7 +135,7 @@ def test_every_kind_gives_what_it_gives_in_plaintext_and_no_other_text_has_no_an
 def test_an_order_has_no_text_twice_and_equal_scores_have_their_own_order() -> None:
     model = architecture(row_limits=False, answer="score", labels=1)
     scores = jnp.array([[0.5], [2.0], [0.5], [-1.0], [2.0]])
-    values = np.asarray(SCORE.encode(model, scores, compared(np.ones(5, bool), False), "order"))
+    values = np.asarray(SCORE.encode(model, scores, compared(model, np.ones(5, bool)), "order"))
     found = SCORE.decode(model, values, "order")
     assert [one.entry() for one in found] == [{"rank": rank} for rank in (3, 1, 4, 5, 2)]
     assert found[0].name == "3 of 5"
@@ -144,7 +148,7 @@ def test_a_text_without_an_answer_has_no_place_among_the_others() -> None:
     model, within = architecture(row_limits=True, answer="score", labels=1), np.array([True, False, True, True])
     for score in (-5.0, 1.5, 5.0):
         scores = jnp.array([[1.0], [score], [3.0], [2.0]])
-        values = np.asarray(SCORE.encode(model, scores, compared(within, True), "order"))
+        values = np.asarray(SCORE.encode(model, scores, compared(model, within), "order"))
         np.testing.assert_array_equal(values, [2, 4, 0, 1])
         assert [one.entry()["rank"] for one in SCORE.decode(model, values, "order")] == [3, None, 1, 2]
 

@@ -158,10 +158,12 @@ def test_constant_norm_is_layernorm_where_g_is_the_inverse_deviation():
 
 
 def test_stages_of_equal_signature_differ_only_in_name():
-    architecture = tiny.architecture(**PUBLISHED)
+    architecture = tiny.architecture(**PUBLISHED, layers=3)
     signatures = {stage.name: stage.signature for stage in stages(architecture, folded=True)}
     assert signatures["encoder.0.attention"] == signatures["encoder.1.attention"]
-    mixed = architecture.model_copy(update={"functions": (LayerFunctions(), LayerFunctions(attention="2quad"))})
+    assert signatures["encoder.1.feed_forward"] != signatures["encoder.2.feed_forward"]  # of the first row alone
+    other = LayerFunctions(attention="2quad")
+    mixed = architecture.model_copy(update={"functions": (LayerFunctions(), other, other)})
     signatures = {stage.name: stage.signature for stage in stages(mixed, folded=True)}
     assert signatures["encoder.0.attention"] != signatures["encoder.1.attention"]
     assert signatures["encoder.0.feed_forward"] == signatures["encoder.1.feed_forward"]

@@ -21,7 +21,7 @@ from freediv.model import (
     stages,
 )
 from freediv.model.functions.attention import ATTENTIONS
-from freediv.model.functions.pooling import Pool, of_pooled, rows_left
+from freediv.model.functions.pooling import Pool, of_pooled
 from freediv.model.limits import kept, resolutions
 from freediv.model.masks import made_of_mask
 
@@ -143,18 +143,19 @@ def test_one_bit_says_whether_all_rows_that_count_fit(attentions: tuple[str, ...
     model = limited(norm="layernorm-constant")
     functions = tuple(model.functions[0].model_copy(update={"attention": name}) for name in attentions)
     model = model.model_copy(update={"functions": functions, "layers": 3})
-    (own,) = resolutions(model)
+    own, answering = resolutions(model)  # of the last layer the classifier's row alone
     limits, signs = own.limits, 2 * len(own.masks)
-    assert limits == 6 + 3
+    assert (limits, answering.limits, answering.size(length), answering.masks) == (4 + 2, 2 + 1, 3, ())
     rng = np.random.default_rng(0)
     short = rng.random((400, limits, length)) > 0.2 / limits / length
     zero = rng.random((400, signs, length)) > 0.5
     wanted = rng.random(400) > 0.5
     counts = np.any(~zero, axis=1) if signs else np.ones((400, length), bool)
     counts[:, 0] = True
-    expected = np.all(short.all(axis=1) | ~counts, axis=-1)
+    last = rng.random((400, 3)) > 0.05
+    expected = np.all(short.all(axis=1) | ~counts, axis=-1) & last.all(axis=1)
     assert 10 < expected.sum() < 390
-    fits = jnp.asarray(np.concatenate([short, zero], axis=1).reshape(400, -1))
+    fits = jnp.asarray(np.concatenate([np.concatenate([short, zero], axis=1).reshape(400, -1), last], axis=1))
     found, given = kept(model, fits, jnp.asarray(wanted))
     np.testing.assert_array_equal(found, expected)
     np.testing.assert_array_equal(given, expected & wanted)
@@ -167,15 +168,15 @@ def test_rows_of_every_resolution_count_by_masks_of_their_own(length: int) -> No
     assert [own.masks for own in found] == [
         ("mask_over_length", "pooling.1"),
         ("mask_over_length.1", "pooling.2"),
-        ("mask_over_length.2",),
+        (),
     ]
     rng, expected, fits = np.random.default_rng(0), np.ones(400, bool), []
     wanted = rng.random(400) > 0.5
     for own in found:
-        rows = rows_left(own.pools, length)
+        rows = own.size(length) // own.comparisons
         short = rng.random((400, own.limits, rows)) > 0.1 / own.limits / rows
         zero = rng.random((400, 2 * len(own.masks), rows)) > 0.5
-        counts = np.any(~zero, axis=1)
+        counts = np.any(~zero, axis=1) if own.masks else np.ones((400, rows), bool)
         counts[:, 0] = True
         expected &= np.all(short.all(axis=1) | ~counts, axis=-1)
         fits.append(np.concatenate([short, zero], axis=1).reshape(400, -1))

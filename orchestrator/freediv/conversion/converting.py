@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..model import Model, Reader, as_stored, read_model, read_pretrained, read_reader, write_model
+from ..model import Architecture, Model, Reader, as_stored, read_model, read_pretrained, read_reader, write_model
 from ..model.reading.texts import TextReader
 from ..model.thinness import require_all_rows
 from ..progress import say
@@ -218,15 +218,20 @@ def _started(calibrated: Model, start: Model) -> Model:
     Raises:
         UserError: that one differs in more than the roots of its norms.
     """
-    if with_roots(start.architecture) != with_roots(calibrated.architecture):
+    if _but_for_roots(start.architecture) != _but_for_roots(calibrated.architecture):
         raise UserError(
             f"--start {start.directory}: differs from this recipe's student in more than its norms' roots; "
             "give one of the same teacher, functions, word pieces and labels"
         )
     parameters = {stage: own | start.parameters[stage] for stage, own in calibrated.parameters.items()}
+    parameters["classifier"].pop("limits", None)  # rows get their own after training
     if calibrated.architecture.embedding == "public":  # as it was published, whatever a file has rounded
         parameters["embedding"]["word"] = calibrated.parameters["embedding"]["word"]
     return replace(calibrated, parameters=parameters)
+
+
+def _but_for_roots(architecture: Architecture) -> Architecture:
+    return with_roots(architecture).model_copy(update={"row_limits": False})
 
 
 def _guiding(

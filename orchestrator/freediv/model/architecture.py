@@ -306,6 +306,15 @@ class Architecture(BaseModel):
         return tuple(own.pool for own in self.sizes[:layer] if own.pool is not None)
 
     @property
+    def answers_from(self) -> int | None:
+        """How many rows, from the first, the classifier reads of those that the last layer leaves; None: all."""
+        if self.pooling == "mean" or (self.answer in ANSWERS and ANSWERS[self.answer].each_piece):
+            return None
+        if self.layers and self.size_of(self.layers - 1).pool is not None:
+            return None
+        return 1 if self.pooling == "first" or self.patches is None else self.patches.tokens
+
+    @property
     def drops(self) -> bool:
         """Whether layers leave patches out by what an image shows, which is for plaintext alone."""
         return any(own.keep is not None for own in self.sizes)

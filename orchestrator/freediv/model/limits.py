@@ -48,16 +48,22 @@ class Resolution:
         pools: how they were pooled.
         limits: how many comparisons with limits.
         masks: what they are multiplied by; none: all are seen somewhere, and count.
+        first: how many there are of them, from the first; None: all.
     """
 
     pools: tuple[Pool, ...]
     limits: int
     masks: tuple[str, ...]
+    first: int | None = None
 
     @property
     def comparisons(self) -> int:
         """All of a row: a mask is compared from either side."""
         return self.limits + 2 * len(self.masks)
+
+    def size(self, length: int) -> int:
+        """All comparisons, of a text so long."""
+        return self.comparisons * (rows_left(self.pools, length) if self.first is None else self.first)
 
 
 def resolutions(architecture: Architecture) -> Iterator[Resolution]:
@@ -71,9 +77,12 @@ def resolutions(architecture: Architecture) -> Iterator[Resolution]:
         if masks and number < len(a.pools):
             masks.add(weights_name(a.pools[: number + 1]))
         # After attention there are two.
-        limits = sum(2 * in_layers[2 * layer] + in_layers[2 * layer + 1] for layer in layers)
-        if limits := limits + (embedding and not number):
-            yield Resolution(pools, limits, tuple(sorted(masks)))
+        limits = {layer: 2 * in_layers[2 * layer] + in_layers[2 * layer + 1] for layer in layers}
+        answering = limits.pop(a.layers - 1, 0) if a.answers_from else 0
+        if all_rows := sum(limits.values()) + (embedding and not number):
+            yield Resolution(pools, all_rows, tuple(sorted(masks)))
+        if answering:
+            yield Resolution(pools, answering, (), a.answers_from)
 
 
 def with_limits(architecture: Architecture, stages: Sequence[Stage]) -> list[Stage]:
@@ -90,7 +99,10 @@ def with_limits(architecture: Architecture, stages: Sequence[Stage]) -> list[Sta
         before = f"{stage.name}.rows"
         named.append(replace(stage, inputs=inputs, output=before))
     found = tuple(resolutions(architecture))
-    compared = [[stage for stage in named if stage.limited and stage.pools == own.pools] for own in found]
+    compared = [
+        [stage for stage in named if stage.limited and (stage.pools, stage.first) == (own.pools, own.first)]
+        for own in found
+    ]
     long = tuple(tuple(stage.block == "attention" for stage in some) for some in compared)
     masks = tuple(own.masks for own in found)
     read = ((*(stage.output for stage in some), *own.masks) for some, own in zip(compared, found, strict=True))
@@ -163,11 +175,11 @@ def _of_rows(architecture: Architecture, fits: Array, wanted: Array) -> tuple[Ar
     """
     found = tuple(resolutions(architecture))
     count, batch = fits.shape[1], len(fits)
-    length = next(n for n in range(1, count + 1) if count == sum(_size(own, n) for own in found))
+    length = next(n for n in range(1, count + 1) if count == sum(own.size(n) for own in found))
     all_short, all_hidden, start = [], [], 0
     for number, own in enumerate(found):
-        part = fits[:, start : start + _size(own, length)].reshape(batch, own.comparisons, -1)
-        start += _size(own, length)
+        part = fits[:, start : start + own.size(length)].reshape(batch, own.comparisons, -1)
+        start += own.size(length)
         of_rows = jnp.swapaxes(part, 1, 2)
         short, hidden = of_rows[..., : own.limits], of_rows[..., own.limits :]
         if not own.masks:
@@ -177,10 +189,6 @@ def _of_rows(architecture: Architecture, fits: Array, wanted: Array) -> tuple[Ar
         all_short.append(short)
         all_hidden.append(jnp.concatenate([first, hidden[:, 1:]], axis=1))
     return _beneath(all_short), _beneath(all_hidden)
-
-
-def _size(own: Resolution, length: int) -> int:
-    return own.comparisons * rows_left(own.pools, length)
 
 
 def _beneath(parts: Sequence[Array]) -> Array:

@@ -8,7 +8,7 @@ from typing import Literal, Protocol, TypeAlias
 
 from ..later import Array
 from .functions.norms import Observe, ignore
-from .functions.pooling import Pool
+from .functions.pooling import Pool, rows_left
 
 Parameters = dict[str, dict[str, Array]]
 """Stage name -> parameter name -> array."""
@@ -38,8 +38,9 @@ class Stage:
     """One step of the model.
 
     `inputs` are the activations it reads, in the order in which `apply` takes them; `parameter_shapes` the parameters
-    it must be given; `pools` how the rows that it leaves were pooled, and `limited` whether these have limits. Two
-    stages of equal `signature` compile to the same program for the same batch and length.
+    it must be given; `pools` how the rows that it leaves were pooled, `first` how many of these it leaves, from the
+    first (None: all), and `limited` whether they have limits. Two stages of equal `signature` compile to the same
+    program for the same batch and length.
     """
 
     name: str
@@ -52,3 +53,8 @@ class Stage:
     signature: Hashable = field(compare=False, repr=False)
     pools: tuple[Pool, ...] = ()
     limited: bool = False
+    first: int | None = None
+
+    def rows_left(self, length: int) -> int:
+        """How many rows it leaves of a text so long."""
+        return rows_left(self.pools, length) if self.first is None else self.first

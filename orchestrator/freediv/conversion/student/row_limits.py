@@ -87,8 +87,10 @@ def _largest_rows(architecture: Architecture, parameters: Parameters, inputs: Ma
     hidden_states(architecture, parameters, inputs, observe=seen.__setitem__)
     masks = made_of_mask(architecture, inputs["mask"])
     longest = [
-        jnp.max(jnp.where(masks[of_pooled("mask", stage.pools)] == 0, -jnp.inf, seen[name][..., 0]), axis=-1)
-        for stage in stages(architecture)
+        jnp.max(
+            jnp.where(masks[of_pooled("mask", stage.pools)] == 0, -jnp.inf, seen[name][..., 0])[:, : stage.first], -1
+        )
+        for stage in stages(architecture, folded=True)
         if (name := f"{stage.name}/log_variance_g2") in seen
     ]
     return jnp.stack(longest, axis=-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator, Mapping
+from typing import ClassVar
 
 import numpy as np
 
@@ -40,10 +41,15 @@ def multiply_heads(x: Array, y: Array) -> Array:
 
 
 class Attention(ResidualBlock):
-    """Self-attention of one layer, with its norm."""
+    """Self-attention of one layer, with its norm.
+
+    Attributes:
+        scores_all: whether scores take the queries of all rows, also where it leaves fewer.
+    """
 
     kind = "attention"
     reading = "qkv"
+    scores_all: ClassVar[bool] = False
 
     def __init__(self, architecture: Architecture, layer: int, before: str) -> None:
         functions = architecture.functions[layer]
@@ -125,14 +131,17 @@ class Attention(ResidualBlock):
             value = value / length
 
         def split(x: Array) -> Array:
-            return x.reshape(batch, length, self.heads, a.head_size).transpose(0, 2, 1, 3)
+            return x.reshape(batch, x.shape[1], self.heads, a.head_size).transpose(0, 2, 1, 3)
 
         if self.turns is not None:
             both = qkv[..., : 2 * self.inner].reshape(batch, length, 2 * self.heads, a.head_size)
             both = turned(both, self.turns, self.apart)
             query, key = jnp.split(both.reshape(batch, length, 2 * self.inner), 2, axis=-1)
             observe("turned", both)
-        x = self.scores(folded, p, split(query), split(key).swapaxes(-1, -2))
+        asking = self.left(folded, query)
+        asked = asking.shape[1]
+        x = self.scores(folded, p, split(query if self.scores_all else asking), split(key).swapaxes(-1, -2))
+        x = x[:, :, :asked]
         shift: Array | float | None = p.get("shift")
         if not folded:
             scale, shift = function.affine(constants_of(p), self.width)
@@ -143,14 +152,14 @@ class Attention(ResidualBlock):
             x = x * masks[0][:, None, None, :]  # rows that do not count have no limit, and leave no trace
         observe("scores", x)
         if function.reads == "mask" and masks:
-            weights = function.weigh(x, masks[0] if self.window is None else self.window.seen(masks[0]))
+            weights = function.weigh(x, masks[0] if self.window is None else self.window.seen(masks[0])[..., :asked, :])
         else:
             weights = function.weigh(x, None)
             if self.window is not None:
-                weights = weights * jnp.asarray(self.window.near(length))
+                weights = weights * jnp.asarray(self.window.near(length)[:asked])
         observe("weights", weights)
         context = multiply_heads(dropout("weights", weights), split(value)).transpose(0, 2, 1, 3)
-        context = context.reshape(batch, length, self.inner)
+        context = context.reshape(batch, asked, self.inner)
         observe("context", context)
         return dropout("output", dense(context, p["output.weight"], p["output.bias"]))
 
@@ -180,12 +189,13 @@ class Attention(ResidualBlock):
         return found | {name: own[name][..., units] for name in of_heads}
 
     def scores(self, folded: bool, p: Mapping[str, Array], query: Array, key: Array) -> Array:
-        """Scores [batch, heads, length, length] before scale and shift, of query [batch, heads, length, head_size] and
-        key [batch, heads, head_size, length].
+        """Scores [batch, heads, asked, length] before scale and shift, of query [batch, heads, asked, head_size], which
+        is of all rows where it `scores_all`, and key [batch, heads, head_size, length].
         """
         x = multiply_heads(query, key)
         if "relative" in p:
-            x = x + score_bias(p["relative"], query.shape[2], self.apart) * (1 if folded else self.width**0.5)
+            bias = score_bias(p["relative"], key.shape[3], self.apart)[:, : query.shape[2]]
+            x = x + bias * (1 if folded else self.width**0.5)
         return x
 
     def scale(self, own: Own, columns: Array) -> None:

@@ -76,6 +76,8 @@ class Block(ABC):
         normed_width: of the rows that its norm takes.
         norm_first: whether its norm is of what it reads.
         pools: how the rows that it reads were pooled.
+        first: how many rows it leaves of those, from the first, when it is folded; None: all. In the last layer nobody
+            reads the others: they are not made.
     """
 
     kind: ClassVar[BlockName]
@@ -88,6 +90,7 @@ class Block(ABC):
         self.architecture, self.layer, self.normed_width = architecture, layer, architecture.hidden
         self.before, self.norm = NORMALISATIONS[before], NORMALISATIONS[norm]
         self.pools: tuple[Pool, ...] = () if layer is None else architecture.pools_before(layer)
+        self.first = architecture.answers_from if layer is not None and layer == architecture.layers - 1 else None
 
     @property
     def name(self) -> str:
@@ -150,10 +153,21 @@ class Block(ABC):
             function = partial(self.apply, True)
         else:
             shapes = {name: shape for name, shape in shapes.items() if not self.lacks(name)}
-        signature = (self.kind, folded, *self.variant(), self.pools, tuple(sorted(shapes.items())))
+        first = self.first if folded else None
+        signature = (self.kind, folded, *self.variant(), self.pools, first, tuple(sorted(shapes.items())))
         inputs, left = self.inputs(), self.left_pools
         return Stage(
-            self.name, self.kind, self.layer, inputs, self.output, shapes, function, signature, left, self.limited
+            self.name,
+            self.kind,
+            self.layer,
+            inputs,
+            self.output,
+            shapes,
+            function,
+            signature,
+            left,
+            self.limited,
+            first,
         )
 
     def _unfolded_shapes(self) -> dict[str, Shape]:
@@ -264,14 +278,18 @@ class ResidualBlock(Block):
         hidden, *others = inputs
         if not self.norm_first:
             added = self.branch(folded, p, hidden, *others, dropout=dropout, observe=observe)
-            x = self.residual(hidden, p) + added
+            x = self.residual(self.left(folded, hidden), p) + added
             observe("residual", x)
             return self.normalise(folded, x, p, observe)
         stream = self.residual(hidden, p)
         rows = hidden if self.reads_as_they_are else self.normalise(folded, stream, p, observe)
-        x = stream + self.branch(folded, p, rows, *others, dropout=dropout, observe=observe)
+        x = self.left(folded, stream) + self.branch(folded, p, rows, *others, dropout=dropout, observe=observe)
         observe("residual", x)
         return x
+
+    def left(self, folded: bool, rows: Array) -> Array:
+        """Those of its rows [batch, length, ...] that it leaves."""
+        return rows[:, : self.first] if folded and self.first is not None else rows
 
     def residual_shapes(self) -> dict[str, Shape]:
         """Of what it adds its branch to, folded."""

@@ -34,8 +34,7 @@ class Classifier(Block):
     @property
     def rows(self) -> int:
         """How many rows it reads side by side."""
-        patches = self.architecture.patches
-        return patches.tokens if patches is not None and self.architecture.pooling == "tokens" else 1
+        return self.architecture.answers_from or 1
 
     def inputs(self) -> tuple[str, ...]:
         if self.answer.each_piece:

@@ -26,6 +26,8 @@ class DisentangledAttention(Attention):
     `shared`, the maps are those of pieces.
     """
 
+    scores_all = True
+
     def __init__(self, architecture: Architecture, layer: int, before: str) -> None:
         super().__init__(architecture, layer, before)
         assert architecture.disentangled is not None

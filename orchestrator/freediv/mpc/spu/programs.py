@@ -15,7 +15,6 @@ from jax.typing import DTypeLike
 
 from ...model import Architecture, Stage, input_shapes, stages
 from ...model.answers import Output, answer_of
-from ...model.functions.pooling import rows_left
 from ...model.limits import apart
 from .kept import kept
 
@@ -90,7 +89,7 @@ def activation_shapes(architecture: Architecture, stage: Stage, batch: int, leng
     """Shapes of everything that a stage may read, by activation name."""
     found: dict[str, Shape] = dict(input_shapes(architecture, batch, length))
     for before in takewhile(lambda one: one.name != stage.name, stages(architecture, folded=True)):
-        found[before.output] = (batch, rows_left(before.pools, length), architecture.hidden)
+        found[before.output] = (batch, before.rows_left(length), architecture.hidden)
     return found
 
 
