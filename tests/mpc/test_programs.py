@@ -44,11 +44,12 @@ def test_another_process_compiles_the_same_programs() -> None:
     assert dict(line.split() for line in done.stdout.splitlines()) == _digests(model)
 
 
-def test_all_layers_share_their_programs() -> None:
-    digests = _digests(architecture(layers=3))
+def test_all_layers_share_their_programs_but_the_last_which_leaves_one_row() -> None:
+    digests = _digests(architecture(layers=4))
     for block in ("attention", "feed_forward"):
         assert len({digests[f"encoder.{layer}.{block}"] for layer in range(3)}) == 1
-    assert len(set(digests.values())) == 4  # embedding, attention, feed-forward, classifier
+    assert len(set(digests.values())) == 6  # embedding, attention and feed-forward, those of the last layer, classifier
+    assert len(set(_digests(architecture(layers=4, pooling="mean")).values())) == 4
 
 
 @pytest.mark.parametrize(

@@ -87,12 +87,12 @@ def test_what_is_revealed_is_what_it_is_in_the_clear(parties: Parties, tmp_path:
 def test_a_text_beyond_a_limit_has_one_answer_and_others_theirs(
     parties: Parties, tmp_path: Path, kind: str, output: Any
 ) -> None:
-    """One piece of the second text is no one-hot, but fifty times that: rows of that length no text has."""
+    """One piece of the second text is no one-hot, but 500 times that: rows of that length no text has."""
     model, parameters = made(kind, **LIMITED)
     tokens, mask, logits = clear(model, parameters)
     parties.load(tmp_path, model, parameters, output=output)
     inputs = prepare_inputs(model, tokens, mask)
-    inputs["one_hot"][1, 2] *= 50
+    inputs["one_hot"][1, 2] *= 500
     by_rank: list[dict[str, Share]] = [{} for _ in range(3)]
     for name, array in inputs.items():
         for own, part in zip(by_rank, parties.share(array), strict=True):

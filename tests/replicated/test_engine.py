@@ -195,7 +195,7 @@ def test_distances_cost_no_message_and_no_byte(on_shares: Parties, tmp_path: Pat
     """Products with keys and queries of distances join those with pieces' before they are exchanged."""
     attention = []
     for fields in ({}, DISENTANGLED | {"absolute_positions": True, "token_types": 2}):
-        model = architecture(layers=1, **fields)
+        model = architecture(layers=2, **fields)
         _, results = run(on_shares, tmp_path, model, random_parameters(model))
         sent = [result.cost.stages[1] for result in results]
         attention.append((sum(own.sent_messages for own in sent), sum(own.sent_bytes for own in sent)))

@@ -181,6 +181,11 @@ def _of_rows(architecture: Architecture, fits: Array, wanted: Array) -> tuple[Ar
         part = fits[:, start : start + own.size(length)].reshape(batch, own.comparisons, -1)
         start += own.size(length)
         of_rows = jnp.swapaxes(part, 1, 2)
+        if own.first is not None and all_short:  # a row that counts anyway: beside the first of those before
+            others = jnp.ones((batch, all_short[-1].shape[1] - own.first, own.limits), bool)
+            beside = jnp.concatenate([of_rows, others], axis=1)
+            all_short[-1] = jnp.concatenate([all_short[-1], beside], axis=-1)
+            continue
         short, hidden = of_rows[..., : own.limits], of_rows[..., own.limits :]
         if not own.masks:
             hidden = jnp.zeros_like(short[..., :1])

@@ -32,7 +32,8 @@ def calibrate(student: Student, teacher: Model, sequences: Sequence[np.ndarray],
     Every layer is shown the teacher's hidden states, which is where training will take the student's. Then:
     k = 1 / mean row sum of a freeDiv attention's weights, per head (which mean, the function says); with `fit`, a
     quadratic's coefficients by least squares against the teacher's activation on the values it sees; where poolers
-    differ, the classifier by least squares against the teacher's logits.
+    differ, the classifier by least squares against the teacher's logits. A function that the teacher has, too, keeps
+    the teacher's constants.
     """
     architecture = student.model.architecture
     run = jax.jit(partial(_statistics, architecture, teacher.architecture, student.layers))
@@ -48,14 +49,14 @@ def calibrate(student: Student, teacher: Model, sequences: Sequence[np.ndarray],
     parameters = {stage: dict(own) for stage, own in student.model.parameters.items()}
     for layer, functions in enumerate(architecture.functions):
         attention = parameters[f"encoder.{layer}.attention"]
-        if "constants.log_k" in attention:
+        teachers = teacher.architecture.functions[student.layers[layer]]
+        if "constants.log_k" in attention and functions.attention != teachers.attention:
             rows, sums, logs = (total[f"{layer}.{name}"] for name in ("rows", "sums", "logs"))
             geometric = ATTENTIONS[functions.attention].mean == "geometric"
             mean = logs / rows if geometric else np.log(sums / rows)
             attention["constants.log_k"] = np.asarray(attention["constants.log_k"] - mean, np.float32)
         feed_forward = parameters[f"encoder.{layer}.feed_forward"]
         own_fit = ACTIVATIONS[functions.activation].fit
-        teachers = teacher.architecture.functions[student.layers[layer]]
         if fit and own_fit is not None and functions.activation != teachers.activation:
             for name, value in (own_fit(total[f"{layer}.gram"], total[f"{layer}.moment"]) or {}).items():
                 feed_forward[f"constants.{name}"] = np.asarray(value, np.float32)
