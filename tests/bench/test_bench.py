@@ -42,7 +42,7 @@ def test_a_layer_of_ours_sends_less_than_the_baseline(tmp_path: Path) -> None:
 
 
 def test_a_thinned_model_sends_less() -> None:
-    six, two = (architecture(layers=layers, hidden=32, heads=2, intermediate=64) for layers in (6, 2))
+    six, two = (architecture(layers=layers, hidden=32, heads=2, intermediate=64, pooling="mean") for layers in (6, 2))
     ours, pooled, thin = choose("ours,ours-pooled,ours-thin")
     assert [one.pool is not None for one in pooled.apply(six).sizes] == [True, False, True, False, False, False]
     assert [one.intermediate for one in thin.apply(six).sizes] == [None] * 3 + [32] * 3

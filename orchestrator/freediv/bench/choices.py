@@ -43,6 +43,7 @@ def costs_of(choices: Sequence[Choice], teacher: Architecture, length: int) -> I
         update={
             "layers": 1, "vocabulary": 16, "embedding": "public", "embedding_size": teacher.summed_width,
             "pad_token": 0, "separator_token": None, "positions": length, "row_limits": False,
+            "pooling": "mean",  # of all rows: a layer as those are that others follow
         }
     )  # fmt: skip
     with Meter("costs", 1 + len(choices)) as meter:

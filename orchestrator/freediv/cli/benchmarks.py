@@ -89,7 +89,9 @@ def layer(hidden: int, heads: int, intermediate: int, layers: int, variants: str
     from ..bench.variants import choose
 
     sizes = {"hidden": hidden, "heads": heads, "intermediate": intermediate, "layers": layers}
-    architecture = _architecture(vocabulary=16, embedding="public", positions=options["length"], **sizes)
+    # A layer as those are that others follow: a mean reads all its rows.
+    small: dict[str, Any] = {"vocabulary": 16, "embedding": "public", "pooling": "mean"}
+    architecture = _architecture(positions=options["length"], **small, **sizes)
     _run(architecture, choose(variants), f"one encoder layer, {hidden} wide", part="layer", **options)
 
 

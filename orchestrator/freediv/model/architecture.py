@@ -199,9 +199,7 @@ class Architecture(BaseModel):
         _registered("answer", self.answer, ANSWERS)
         ANSWERS[self.answer].check(self)
         if self.thresholds and len(self.thresholds) != self.labels:
-            raise ValueError(
-                f"thresholds: {len(self.thresholds)} of them for {self.labels} logits; give each one, or none"
-            )
+            raise ValueError(f"thresholds: {len(self.thresholds)} of them for {self.labels} logits; give all, or none")
         if not all(abs(one) < _LARGEST_THRESHOLD for one in self.thresholds):
             raise ValueError(f"thresholds: they are logits, of less than {_LARGEST_THRESHOLD} either way")
         _registered("normalisation", self.embedding_norm, NORMALISATIONS)
@@ -244,7 +242,7 @@ class Architecture(BaseModel):
             for name, own in (("heads", self.heads_of(layer)), ("intermediate", self.intermediate_of(layer))):
                 if own > getattr(self, name):
                     raise ValueError(f"sizes.{layer}.{name}: {own}, and the model has {getattr(self, name)}")
-        if self.drops and self.patches is None:
+        if any(own.keep is not None for own in self.sizes) and self.patches is None:
             raise ValueError("sizes: tokens are dropped by a class token's attention, which is for images")
         if not self.pools:
             return
@@ -253,9 +251,7 @@ class Architecture(BaseModel):
         if self.patches is not None:
             raise ValueError("sizes: rows are pooled, which is for texts; neighbours in an image are not next in a row")
         if self.window is not None:
-            raise ValueError(
-                "sizes: rows are pooled, and layers that see near places alone (window) do not know of it yet"
-            )
+            raise ValueError("sizes: rows are pooled, and layers that see near places alone do not know of it yet")
 
     def _norms_stand_where_blocks_take_them(self) -> None:
         if self.pooler_norm not in (("none",) if self.pooler in ("identity", "none") else ("layernorm", "none")):
@@ -308,16 +304,10 @@ class Architecture(BaseModel):
     @property
     def answers_from(self) -> int | None:
         """How many rows, from the first, the classifier reads of those that the last layer leaves; None: all."""
-        if self.pooling == "mean" or (self.answer in ANSWERS and ANSWERS[self.answer].each_piece):
+        pooled = self.layers and self.size_of(self.layers - 1).pool is not None
+        if self.pooling == "mean" or ANSWERS[self.answer].each_piece or pooled:
             return None
-        if self.layers and self.size_of(self.layers - 1).pool is not None:
-            return None
-        return 1 if self.pooling == "first" or self.patches is None else self.patches.tokens
-
-    @property
-    def drops(self) -> bool:
-        """Whether layers leave patches out by what an image shows, which is for plaintext alone."""
-        return any(own.keep is not None for own in self.sizes)
+        return self.patches.tokens if self.pooling == "tokens" and self.patches is not None else 1
 
     @property
     def summed_width(self) -> int:

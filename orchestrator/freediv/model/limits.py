@@ -78,11 +78,11 @@ def resolutions(architecture: Architecture) -> Iterator[Resolution]:
             masks.add(weights_name(a.pools[: number + 1]))
         # After attention there are two.
         limits = {layer: 2 * in_layers[2 * layer] + in_layers[2 * layer + 1] for layer in layers}
-        answering = limits.pop(a.layers - 1, 0) if a.answers_from else 0
+        answering = limits.pop(a.layers - 1, 0) if (first := a.answers_from) else 0
         if all_rows := sum(limits.values()) + (embedding and not number):
             yield Resolution(pools, all_rows, tuple(sorted(masks)))
         if answering:
-            yield Resolution(pools, answering, (), a.answers_from)
+            yield Resolution(pools, answering, (), first)
 
 
 def with_limits(architecture: Architecture, stages: Sequence[Stage]) -> list[Stage]:
@@ -176,7 +176,9 @@ def _of_rows(architecture: Architecture, fits: Array, wanted: Array) -> tuple[Ar
     found = tuple(resolutions(architecture))
     count, batch = fits.shape[1], len(fits)
     length = next(n for n in range(1, count + 1) if count == sum(own.size(n) for own in found))
-    all_short, all_hidden, start = [], [], 0
+    all_short: list[Array] = []
+    all_hidden: list[Array] = []
+    start = 0
     for number, own in enumerate(found):
         part = fits[:, start : start + own.size(length)].reshape(batch, own.comparisons, -1)
         start += own.size(length)

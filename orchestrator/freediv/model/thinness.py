@@ -15,13 +15,18 @@ def thinness(architecture: Architecture) -> str:
     return "; ".join((*narrower, *_pools(architecture), *_dropped(architecture)))
 
 
+def drops_tokens(architecture: Architecture) -> bool:
+    """Whether layers leave patches out by what an image shows, which is for plaintext alone."""
+    return any(own.keep is not None for own in architecture.sizes)
+
+
 def require_all_rows(architecture: Architecture) -> None:
     """Refuse what only plaintext can do.
 
     Raises:
         UserError: the model drops tokens.
     """
-    if architecture.drops:
+    if drops_tokens(architecture):
         raise UserError(
             "the model drops tokens by attention, in plaintext alone: under MPC which of them would have to be "
             "compared in secret, or shown; take a model that keeps all"

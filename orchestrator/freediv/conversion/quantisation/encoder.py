@@ -17,7 +17,8 @@ from ...model import Architecture, LayerFunctions
 from ...model.answers import LABEL
 from ...model.blocks import Classifier, Embedding, blocks_of, multiply_heads
 from ...model.blocks.attention import Attention
-from ...model.blocks.block import Block, ResidualBlock, dense
+from ...model.blocks.block import Block, dense
+from ...model.blocks.residual import ResidualBlock
 from ...model.masks import made_of_mask
 from ...model.pieces.pairs import second_text
 from .arithmetic import PIXEL_BITS, RESIDUAL_BITS, Arithmetic

@@ -18,7 +18,7 @@ import numpy as np
 
 from ...model import LayerSizes, Model, hidden_states
 from ...model.blocks import blocks_of
-from ...model.blocks.block import ResidualBlock
+from ...model.blocks.residual import ResidualBlock
 from ...model.functions.pooling import of_pooled
 from ...model.masks import made_of_mask
 from ...progress import Meter

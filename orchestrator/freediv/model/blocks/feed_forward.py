@@ -24,7 +24,6 @@ from .block import (
     UNKNOWN,
     Folded,
     Own,
-    ResidualBlock,
     Rows,
     as_read,
     constants_of,
@@ -32,6 +31,7 @@ from .block import (
     largest_product,
     take_constants,
 )
+from .residual import ResidualBlock
 
 
 class FeedForward(ResidualBlock):

@@ -19,6 +19,7 @@ from ...cluster.configuration import PartyConfig
 from ...errors import UserError
 from ...model import Architecture, Certificate, parameter_shapes
 from ...model.answers import answer_of
+from ...model.thinness import drops_tokens
 from ...mpc.sharing.share_files import Manifest, read_all, stored_bytes, write_manifest, write_share
 from ...wire import protocol_pb2 as pb
 from ...wire.share_transfer import MOST_BUNDLE, MOST_PARAMETER, BadTransfer, Incoming, announced_bytes
@@ -132,7 +133,7 @@ class Uploads:
             raise BadTransfer(f"the public bundle holds no architecture ({type(error).__name__})") from None
         if certificate is not None and (why := self._config.misfit(certificate, architecture)) is not None:
             raise BadTransfer(f"its answers could be wrong without a sign: {why}")
-        if architecture.drops:
+        if drops_tokens(architecture):
             raise BadTransfer("the model drops tokens by attention, which is for plaintext alone")
         if (why := answer_of(architecture).misfit(self._config.output)) is not None:
             raise BadTransfer(why)
