@@ -130,6 +130,26 @@ def test_rows_and_weights_are_as_many_as_the_plan_says() -> None:
     assert model.parameters["encoder.1.feed_forward"]["output.weight"].shape == (8, 16)
 
 
+@pytest.mark.parametrize("fields", [{}, {"relative_buckets": 8}, {"norm": "layernorm-constant"}], ids=str)
+def test_of_the_last_layer_only_the_row_is_made_that_the_classifier_reads(fields: dict[str, Any]) -> None:
+    """What is left of it is as it is where all rows are made: the mean of rows needs them all."""
+    first, mean = (tiny.architecture(layers=3, pooling=pooling, **fields) for pooling in ("first", "mean"))
+    parameters = tiny.model(layers=3, pooling="first", **fields).parameters
+    token_ids, mask = texts()
+    rows: dict[str, dict[str, jax.Array]] = {"first": {}, "mean": {}}
+    for model in (first, mean):
+        inputs = prepare_inputs(model, token_ids, mask)
+        hidden_states(model, fold(model, parameters), inputs, folded=True, observe=rows[model.pooling].__setitem__)
+    made = {name: value.shape[1] for name, value in rows["first"].items() if name.endswith("/output")}
+    for name, value in rows["mean"].items():
+        if not name.startswith("classifier") and name.endswith("/output"):
+            assert made[name] == (1 if name.startswith("encoder.2.") else 32) and value.shape[1] == 32
+            np.testing.assert_allclose(rows["first"][name], value[:, : made[name]], atol=1e-5)
+    assert rows["first"]["encoder.2.attention/scores"].shape[2:] == (1, 32)
+    pieces = tiny.architecture(answer="pieces", pooler="none", label_names=("O", "X"))
+    assert pieces.answers_from is None and first.answers_from == 1 and mean.answers_from is None
+
+
 def test_a_directory_holds_it(tmp_path: Path) -> None:
     model = thinned("all", "ours")
     write_model(model, tmp_path)
