@@ -10,7 +10,6 @@ alone, wherever it is: `pip install scikit-learn pillow`. The ViT is written whe
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -34,23 +33,6 @@ def write(directory: Path, seed: int) -> None:
         Image.fromarray(pixels).convert("RGB").save(folder / f"{number:04}.png")
 
 
-def write_fresh(directory: Path, seed: int) -> None:
-    """A ViT of random weights: 3 layers, 64 wide, patches of 2 x 2."""
-    from freediv.model import Architecture, LayerFunctions, Model, initial_parameters, write_model
-    from freediv.model.functions.patches import Patches
-
-    patches, layers = Patches(height=SIDE, width=SIDE, patch_height=2, patch_width=2), 3
-    architecture = Architecture(
-        family="vit", patches=patches, vocabulary=0, embedding_size=patches.row_size, positions=patches.rows,
-        hidden=64, layers=layers, heads=4, intermediate=256, token_types=0, norm_first=True, embedding_norm="none",
-        final_norm="layernorm", pooler="none", label_names=tuple(map(str, range(10))),
-        functions=(LayerFunctions(),) * layers,
-    )  # fmt: skip
-    write_model(Model(architecture, initial_parameters(architecture, seed, 0.05)), directory)
-    processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": SIDE, "width": SIDE}}
-    (directory / "preprocessor_config.json").write_text(json.dumps(processor) + "\n", encoding="utf-8")
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Digits as images, by class.")
     parser.add_argument("directory", type=Path, nargs="?", help="where to write them; left out: no images")
@@ -60,4 +42,8 @@ if __name__ == "__main__":
     if chosen.directory is not None:
         write(chosen.directory, chosen.seed)
     if chosen.fresh is not None:
-        write_fresh(chosen.fresh, chosen.seed)
+        from fresh_vit import write_fresh_vit
+
+        write_fresh_vit(
+            chosen.fresh, chosen.seed, side=SIDE, patch=2, layers=3, hidden=64, labels=list(map(str, range(10)))
+        )

@@ -11,14 +11,12 @@ weights that reads them.
 from __future__ import annotations
 
 import argparse
-import json
 import string
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-from freediv.model import Architecture, LayerFunctions, Model, initial_parameters, write_model
-from freediv.model.functions.patches import Patches
+from fresh_vit import write_fresh_vit
 from PIL import Image, ImageDraw, ImageFont
 
 SIDE = 32
@@ -52,20 +50,6 @@ def write(directory: Path, count: int, seed: int, letters: str) -> None:
             glyph(letter, rng).save(directory / letter / f"{number:04}.png")
 
 
-def write_fresh(directory: Path, seed: int) -> None:
-    """A ViT of random weights: 4 layers, 96 wide, patches of 8 x 8."""
-    patches, layers = Patches(height=SIDE, width=SIDE, patch_height=8, patch_width=8), 4
-    architecture = Architecture(
-        family="vit", patches=patches, vocabulary=0, embedding_size=patches.row_size, positions=patches.rows,
-        hidden=96, layers=layers, heads=4, intermediate=384, token_types=0, norm_first=True, embedding_norm="none",
-        final_norm="layernorm", pooler="none", label_names=tuple(string.ascii_uppercase),
-        functions=(LayerFunctions(),) * layers,
-    )  # fmt: skip
-    write_model(Model(architecture, initial_parameters(architecture, seed, 0.05)), directory)
-    processor = {"image_processor_type": "ViTImageProcessor", "size": {"height": SIDE, "width": SIDE}}
-    (directory / "preprocessor_config.json").write_text(json.dumps(processor) + "\n", encoding="utf-8")
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Letters as images, by class.")
     parser.add_argument("directory", type=Path)
@@ -76,4 +60,6 @@ if __name__ == "__main__":
     chosen = parser.parse_args()
     write(chosen.directory, chosen.count, chosen.seed, chosen.letters)
     if chosen.fresh is not None:
-        write_fresh(chosen.fresh, chosen.seed)
+        write_fresh_vit(
+            chosen.fresh, chosen.seed, side=SIDE, patch=8, layers=4, hidden=96, labels=string.ascii_uppercase
+        )
