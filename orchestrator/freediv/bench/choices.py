@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,9 +23,9 @@ from ..model import Architecture, Given, LayerFunctions, LayerSizes, Model, read
 from ..model.functions.pooling import Pool
 from ..progress import Meter, say
 from .measure import Measurement, Setting, measure
+from .rows import read_written
 from .variants import Variant
 
-_MOST_BYTES = 1 << 24  # of rows that are read
 ROWS = 128
 """Texts that are drawn, if nobody says how many."""
 LENGTH = 32
@@ -168,26 +167,22 @@ def read_sensed(path: Path, teacher: Architecture) -> Sensed:
         UserError: the file is none of these, or of another teacher.
     """
     known, own = list(choices_of(teacher)), own_choices(teacher)
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        prices, lengths = {}, set()
-        found: dict[Choice, list[Sensitivity]] = {}
+    prices: dict[Choice, Price] = {}
+    found: dict[Choice, list[Sensitivity]] = {}
+
+    def parse(rows: list[dict[str, Any]]) -> tuple[Price, int]:
+        lengths = set()
         for row in rows:
             choice, cost = Choice(row["slot"], row["value"]), row["cost"]
             lengths.add(int(cost["length"]))
             prices[choice] = Price(*(float(cost[name]) for name in ("sent_bytes", "messages", "seconds")))
             if row["layers"]:
                 found[choice] = [_sensitivity(one) for one in row["layers"]]
-        none = prices.pop(Choice(None, None))  # type: ignore[arg-type]
         [length] = lengths
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError, RecursionError):
-        raise UserError(
-            f"{path}: holds no costs of choices; `freediv sensitivity TEACHER --json {path}` writes them"
-        ) from None
+        return prices.pop(Choice(None, None)), length  # type: ignore[arg-type]
+
+    otherwise = f"holds no costs of choices; `freediv sensitivity TEACHER --json {path}` writes them"
+    none, length = read_written(path, parse, otherwise)
     layers = list(range(teacher.layers))
     if not {*own} <= prices.keys() or not all(
         choice in known and [one.layer for one in of] == layers for choice, of in found.items()

@@ -7,7 +7,6 @@ variant or a model comes from the functions, the settings and the engine that it
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 from ..conversion.cards.card import own_accuracy, read_card
 from ..conversion.cards.comparing import read_result
 from ..conversion.student.recipe import read_recipe
-from ..errors import UserError
 from ..model import Architecture, LayerFunctions, read_model, resolve_model
 from ..model.functions.activation import ACTIVATIONS
 from ..model.functions.attention import ATTENTIONS
@@ -26,6 +24,7 @@ from ..model.thinness import thinness
 from ..mpc.sharing.settings import Products, ProtocolSettings
 from .network import NETWORKS
 from .peers import PUBLISHED, Published
+from .rows import read_written
 from .variants import VARIANTS, Variant
 
 _LINEAR: Mapping[Products, str] = {
@@ -33,7 +32,6 @@ _LINEAR: Mapping[Products, str] = {
     "spu-blocks": "replicated sharing, all heads in one of SPU's products",
     "shares": "replicated sharing, products on shares",
 }
-_MOST_BYTES = 1 << 24  # of rows that are read
 
 
 @dataclass(frozen=True)
@@ -212,10 +210,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     Raises:
         UserError: the file is none of these.
     """
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError
-        rows = json.loads(path.read_text(encoding="utf-8"))
+
+    def parse(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [
             {
                 "variant": str(row["variant"]), "network": str(row["network"]), "of": str(row["of"]),
@@ -224,12 +220,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
             }
             for row in rows
         ]  # fmt: skip
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
-    except (KeyError, TypeError, ValueError, RecursionError):
-        raise UserError(
-            f"{path}: holds no rows of a benchmark; `freediv bench layer --json {path}` writes them"
-        ) from None
+
+    return read_written(path, parse, f"holds no rows of a benchmark; `freediv bench layer --json {path}` writes them")
 
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
