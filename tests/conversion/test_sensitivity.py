@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-from freediv.bench.choices import Price, Sensed, costs_of, read_sensed
+from freediv.bench.choices import LayerPrice, Price, Sensed, costs_of, read_sensed
 from freediv.cli.cards import _SLOTS
 from freediv.cli.options.budgets import CRITERIA as OPTIONS
 from freediv.conversion.student.budget import CRITERIA, Budget, Option, Prices, as_recipe, choose, losses
@@ -96,10 +96,15 @@ def test_a_pooling_is_measured_by_what_becomes_of_the_answer() -> None:
 
 def test_costs_are_those_of_a_layer_with_the_choice() -> None:
     teacher = tiny.architecture(**PUBLISHED, hidden=32, intermediate=64)
-    none, narrow, pooled = costs_of([Choice("intermediate", 16), Choice("pool", 2)], teacher, 16)
+    (none, last), (narrow, narrow_last), (pooled, _) = costs_of(
+        [Choice("intermediate", 16), Choice("pool", 2)], teacher, 16
+    )
     assert none.messages == narrow.messages
     assert none.sent_bytes > narrow.sent_bytes
     assert 0.4 < pooled.sent_bytes / none.sent_bytes < Pool(rows=2).length(16) / 16 + 0.1
+    # Of the last layer the classifier reads one row: sixteen times fewer neurons are made, or left out.
+    assert last.sent_bytes < none.sent_bytes / 2
+    assert last.sent_bytes - narrow_last.sent_bytes < (none.sent_bytes - narrow.sent_bytes) / 8
 
 
 def test_the_command_prints_and_writes_what_was_measured(
@@ -120,11 +125,11 @@ QUAD, RELU, POOL = (Choice("activation", "quad"), Choice("activation", "relu"), 
 
 def test_a_budget_takes_what_loses_least_for_what_it_saves() -> None:
     """Two layers of 10, whose own activation costs 4 more; a pooling halves what follows."""
-    options = [Option(RELU, 2.0, (0.1, 0.4)), Option(QUAD, 0.0, (0.5, 0.6)), Option(POOL, 0.0, (3.0, 0.0))]
-    prices = Prices(10.0, 0.5, {"activation": 4.0}, options)
+    options = [Option(RELU, (0.1, 0.4)), Option(QUAD, (0.5, 0.6)), Option(POOL, (3.0, 0.0))]
+    prices = Prices(10.0, 0.5, {"activation": 4.0}, {RELU: 2.0, QUAD: 0.0})
 
     def chosen(budget: float) -> tuple[dict[tuple[int, str], Choice], float]:
-        plan = choose(prices, 2, budget)
+        plan = choose([prices] * 2, options, budget)
         return {place: option.choice for place, option in plan.chosen.items()}, plan.cost
 
     assert chosen(28) == ({}, 28)
@@ -137,11 +142,20 @@ def test_a_budget_takes_what_loses_least_for_what_it_saves() -> None:
         chosen(14)
 
 
+def test_a_budget_takes_nothing_from_a_last_layer_where_that_saves_nothing() -> None:
+    """It loses least there, but its neurons are made for one row alone."""
+    narrow = Choice("intermediate", 12)
+    usual, last = (Prices(10.0, 1.0, {}, {narrow: more}) for more in (-4.0, -0.1))
+    plan = choose([usual, usual, last], [Option(narrow, (0.5, 0.3, 0.02))], 26)
+    assert list(plan.chosen) == [(1, "intermediate")] and plan.cost == 26
+
+
 def test_the_recipe_of_a_budget_is_one_that_convert_reads(tmp_path: Path) -> None:
     teacher = tiny.model(scale=0.3, **PUBLISHED)
     heads, budget = Choice("heads", 2), Budget.of("15 MB")
-    options = [Option(QUAD, 0.0, (0.4, 0.6)), Option(POOL, 0.0, (3.0, 9.0)), Option(heads, -2.0, (5.0, 0.1))]
-    plan = choose(Prices(10.0, 0.5, {"activation": 4.0}, options), 2, budget.most)
+    options = [Option(QUAD, (0.4, 0.6)), Option(POOL, (3.0, 9.0)), Option(heads, (5.0, 0.1))]
+    prices = Prices(10.0, 0.5, {"activation": 4.0}, {QUAD: 0.0, heads: -2.0})
+    plan = choose([prices] * 2, options, budget.most)
     path = tmp_path / "chosen.yaml"
     path.write_text(as_recipe(plan, teacher.architecture, budget, "divergence", 32))
     assert "# divergence 0.6000" in path.read_text()
@@ -163,7 +177,9 @@ def sensed(teacher: Architecture) -> Sensed:
         [Sensitivity(layer, c.slot, c.value, lost, 9.0, divergence) for layer in range(teacher.layers)]
         for c, lost, divergence in ((QUAD, 1.0, 0.5), (RELU, 2.0, 0.1), (POOL, None, 0.01))
     ]
-    prices = [Price(1e6 * size, 10.0, 0.1) for size in (10, 10, 10, 5, 10, 11, 10, 10)]
+    prices = [
+        LayerPrice(price, price) for size in (10, 10, 10, 5, 10, 11, 10, 10) if (price := Price(1e6 * size, 10, 0.1))
+    ]
     return Sensed([QUAD, RELU, POOL], found, own_choices(teacher), prices, 32)
 
 

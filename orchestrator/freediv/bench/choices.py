@@ -34,15 +34,16 @@ BESIDE = LayerFunctions(attention="2quad-freediv", activation="quad")
 """The functions of the slots that no choice is about: the default student's."""
 
 
-def costs_of(choices: Sequence[Choice], teacher: Architecture, length: int) -> Iterator[Measurement]:
+def costs_of(choices: Sequence[Choice], teacher: Architecture, length: int) -> Iterator[list[Measurement]]:
     """A layer of a teacher's sizes with each choice, and first one without any, one after another; of a pooling, the
     layer that comes after it.
+
+    Of each as it is where others follow, and as the last, which leaves what the classifier reads.
     """
     layer = teacher.model_copy(
         update={
             "layers": 1, "vocabulary": 16, "embedding": "public", "embedding_size": teacher.summed_width,
             "pad_token": 0, "separator_token": None, "positions": length, "row_limits": False,
-            "pooling": "mean",  # of all rows: a layer as those are that others follow
         }
     )  # fmt: skip
     with Meter("costs", 1 + len(choices)) as meter:
@@ -54,9 +55,11 @@ def costs_of(choices: Sequence[Choice], teacher: Architecture, length: int) -> I
                 own = choice.as_layer()
                 functions = BESIDE.model_copy(update=own.functions)
                 sizes = LayerSizes(heads=own.heads, intermediate=own.intermediate)
-            name = "none" if choice is None else str(choice)
-            variant = Variant(name, functions, "identity", "shares", "", {"sizes": (sizes,)})
-            yield from measure(Setting(layer, rows, 1, part="layer"), [variant], 1)
+            variants = [
+                Variant(name, functions, "identity", "shares", "", {"sizes": (sizes,), "pooling": pooling})
+                for name, pooling in (("others follow", "mean"), ("last", teacher.pooling))
+            ]
+            yield measure(Setting(layer, rows, 1, part="layer"), variants, 1)
             meter.update(number)
 
 
@@ -68,9 +71,22 @@ class Price:
     messages: float
     seconds: float
 
+    @classmethod
+    def of(cls, measured: Measurement) -> Price:
+        """As it was measured."""
+        return cls(measured.sent_bytes, measured.messages, measured.seconds)
+
     def within(self, unit: Unit) -> float:
         """In the unit of a budget."""
         return {"MB": self.sent_bytes / 1e6, "messages": self.messages, "seconds": self.seconds}[unit]
+
+
+@dataclass(frozen=True)
+class LayerPrice:
+    """Of a layer that others follow, and of the same as the last one."""
+
+    usual: Price
+    last: Price
 
 
 @dataclass(frozen=True)
@@ -87,14 +103,16 @@ class Sensed:
     choices: Sequence[Choice]
     found: Sequence[list[Sensitivity]]
     own: Sequence[Choice]
-    prices: Sequence[Price]
+    prices: Sequence[LayerPrice]
     length: int
 
     def entries(self) -> list[dict[str, object]]:
         """For `--json`: an object for each choice; then, where there are prices, those of the default student's layer
         and of the teacher's own functions.
         """
-        costs: list[dict[str, object] | None] = [asdict(one) | {"length": self.length} for one in self.prices]
+        costs: list[dict[str, object] | None] = [
+            asdict(one.usual) | {"last": asdict(one.last), "length": self.length} for one in self.prices
+        ]
         none, *others = costs or [None]
         others = others or [None] * len(self.choices)
         rows: list[dict[str, object]] = [
@@ -117,17 +135,23 @@ class Sensed:
         Raises:
             UserError: nothing that could be chosen is as cheap.
         """
-        layer, *costs = (one.within(budget.unit) for one in self.prices)
-        options, pooled = [], 1.0
-        for choice, lost, cost in zip(self.choices, losses(by, self.found, seed), costs, strict=False):
-            if lost is None:
-                continue
-            if choice.slot == "pool":
-                pooled = cost / layer
-            options.append(Option(choice, cost - layer, lost))
-        own = zip(self.own, costs[len(self.choices) :], strict=True)
-        prices = Prices(layer, pooled, {choice.slot: cost - layer for choice, cost in own}, options)
-        return as_recipe(choose(prices, teacher.layers, budget.most), teacher, budget, by, self.length, base)
+        options = [
+            Option(choice, lost)
+            for choice, lost in zip(self.choices, losses(by, self.found, seed), strict=True)
+            if lost is not None
+        ]
+        usual = self._prices([one.usual.within(budget.unit) for one in self.prices])
+        last = self._prices([one.last.within(budget.unit) for one in self.prices])
+        layers = [usual] * (teacher.layers - 1) + [last]
+        return as_recipe(choose(layers, options, budget.most), teacher, budget, by, self.length, base)
+
+    def _prices(self, costs: Sequence[float]) -> Prices:
+        """From what a layer costs without any choice, with each of `choices`, and with each of `own`."""
+        layer, *others = costs
+        of = dict(zip((*self.choices, *self.own), others, strict=True))
+        pooled = next((cost / layer for choice, cost in of.items() if choice.slot == "pool"), 1.0)
+        more = {choice: of[choice] - layer for choice in self.choices}
+        return Prices(layer, pooled, {choice.slot: of[choice] - layer for choice in self.own}, more)
 
 
 def sense(
@@ -156,7 +180,7 @@ def sense(
     sequences = reader.sequences([texts[row] for row in drawn], a)
     found, own = list(measure_sensitivity(teacher, reader, sequences, choices)), own_choices(a)
     measured = [] if length is None else costs_of([*choices, *own], a, length)
-    prices = [Price(one.sent_bytes, one.messages, one.seconds) for one in measured]
+    prices = [LayerPrice(Price.of(usual), Price.of(last)) for usual, last in measured]
     return Sensed(choices, found, own, prices, length or 0)
 
 
@@ -167,15 +191,15 @@ def read_sensed(path: Path, teacher: Architecture) -> Sensed:
         UserError: the file is none of these, or of another teacher.
     """
     known, own = list(choices_of(teacher)), own_choices(teacher)
-    prices: dict[Choice, Price] = {}
+    prices: dict[Choice, LayerPrice] = {}
     found: dict[Choice, list[Sensitivity]] = {}
 
-    def parse(rows: list[dict[str, Any]]) -> tuple[Price, int]:
+    def parse(rows: list[dict[str, Any]]) -> tuple[LayerPrice, int]:
         lengths = set()
         for row in rows:
             choice, cost = Choice(row["slot"], row["value"]), row["cost"]
             lengths.add(int(cost["length"]))
-            prices[choice] = Price(*(float(cost[name]) for name in ("sent_bytes", "messages", "seconds")))
+            prices[choice] = LayerPrice(_price(cost), _price(cost["last"]))
             if row["layers"]:
                 found[choice] = [_sensitivity(one) for one in row["layers"]]
         [length] = lengths
@@ -227,13 +251,17 @@ def _sensitivity(row: Any) -> Sensitivity:
     return Sensitivity(int(row["layer"]), row["slot"], row["value"], lost, alone, float(row["divergence"]))
 
 
+def _price(cost: Any) -> Price:
+    return Price(*(float(cost[name]) for name in ("sent_bytes", "messages", "seconds")))
+
+
 def tables_of(sensed: Sensed) -> list[Table]:
     """What layers lose by each choice, with what a layer costs that has it, and how far answers diverge."""
     found, priced = sensed.found, bool(sensed.prices)
     layers = [f"layer {number}" for number in range(len(found[0]) if found else 0)]
     lost = _table("Decibels that a block loses, and what a layer costs" if priced else "Decibels that a block loses")
     diverging = _table("Divergence of the answers, where one layer alone has the choice")
-    names_of_prices = (f"MB, {sensed.length} pieces", "messages", "seconds") if priced else ()
+    names_of_prices = (f"MB, {sensed.length} pieces", "messages", "seconds", "MB, last layer") if priced else ()
     for table, names in ((lost, (*layers, *names_of_prices)), (diverging, layers)):
         for name in names:
             table.add_column(name, justify="right")
@@ -250,5 +278,6 @@ def _table(title: str) -> Table:
     return Table("choice", title=title, title_justify="left", box=None, pad_edge=False)
 
 
-def _prices(cost: Price) -> tuple[str, str, str]:
-    return f"{cost.sent_bytes / 1e6:.2f}", f"{cost.messages:.0f}", f"{cost.seconds:.3f}"
+def _prices(cost: LayerPrice) -> tuple[str, ...]:
+    usual, last = cost.usual, (cost.last.sent_bytes / 1e6)
+    return f"{usual.sent_bytes / 1e6:.2f}", f"{usual.messages:.0f}", f"{usual.seconds:.3f}", f"{last:.2f}"

@@ -2,7 +2,8 @@
 
 Greedy: from the teacher as it is, the change that loses least for what it saves, again and again, until the layers cost
 no more than the budget. Losses are as a criterion has them, as if they added up; costs those of `bench`, of a layer
-with a choice beside one without, and after a pooling of all layers that follow.
+with a choice beside one without, and after a pooling of all layers that follow. The last layer has prices of its own:
+where the classifier reads one row, its neurons cost next to nothing, and its heads little.
 """
 
 from __future__ import annotations
@@ -59,28 +60,36 @@ class Budget:
 
 @dataclass(frozen=True)
 class Option:
-    """What a slot may have: what a layer costs that has it, more or less than the default's, and its loss by layer."""
+    """What a slot may have, and its loss by layer."""
 
     choice: Choice
-    more: float
     losses: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Prices:
-    """What layers cost, in the unit of a budget.
+    """What a layer costs, in the unit of a budget.
 
     Attributes:
         layer: one with the default student's functions, and none thinner.
         pooled: the same after a pooling, as a share of that.
         own: what the teacher's functions cost more than the default's, by slot.
-        options: what slots may have beside that.
+        more: what choices cost more or less than the default's.
     """
 
     layer: float
     pooled: float
     own: Mapping[Slot, float]
-    options: Sequence[Option]
+    more: Mapping[Choice, float]
+
+    def of(self, chosen: Mapping[Slot, Option], pools: int) -> float:
+        """A layer with these choices, and the teacher's functions otherwise, after so many poolings."""
+        changes = (
+            self.more[option.choice] if (option := chosen.get(slot)) is not None else self.own.get(slot, 0.0)
+            for slot in SLOTS
+            if slot != "pool"
+        )
+        return self.pooled**pools * (self.layer + sum(changes))
 
 
 @dataclass(frozen=True)
@@ -111,18 +120,18 @@ def losses(by: Criterion, found: Sequence[Sequence[Sensitivity]], seed: int) -> 
     return told
 
 
-def choose(prices: Prices, layers: int, budget: float) -> Plan:
-    """The plan of a budget.
+def choose(prices: Sequence[Prices], options: Sequence[Option], budget: float) -> Plan:
+    """The plan of a budget, where layers have these prices, from the first to the last.
 
     Raises:
         UserError: nothing is as cheap.
     """
     chosen: dict[Place, Option] = {}
-    cost = _cost(prices, layers, chosen)
+    cost = _cost(prices, chosen)
     while cost > budget:
         best: tuple[float, Place, Option, float] | None = None
-        for place, option, lost in _changes(prices, layers, chosen):
-            saved = cost - (now := _cost(prices, layers, {**chosen, place: option}))
+        for place, option, lost in _changes(options, len(prices), chosen):
+            saved = cost - (now := _cost(prices, {**chosen, place: option}))
             if saved > 0 and (best is None or max(lost, 0.0) / saved < best[0]):
                 best = (max(lost, 0.0) / saved, place, option, now)
         if best is None:
@@ -132,27 +141,24 @@ def choose(prices: Prices, layers: int, budget: float) -> Plan:
     return Plan(chosen, cost, sum(option.losses[layer] for (layer, _), option in chosen.items()))
 
 
-def _changes(prices: Prices, layers: int, chosen: Mapping[Place, Option]) -> Iterator[tuple[Place, Option, float]]:
+def _changes(
+    options: Sequence[Option], layers: int, chosen: Mapping[Place, Option]
+) -> Iterator[tuple[Place, Option, float]]:
     """What one slot could have instead, and how much more that loses."""
     for layer in range(layers):
-        for option in prices.options:
+        for option in options:
             place = (layer, option.choice.slot)
             before = chosen.get(place)
             if before is not option:
                 yield place, option, option.losses[layer] - (before.losses[layer] if before is not None else 0.0)
 
 
-def _cost(prices: Prices, layers: int, chosen: Mapping[Place, Option]) -> float:
-    total, share = 0.0, 1.0
-    for layer in range(layers):
-        more = sum(
-            option.more if (option := chosen.get((layer, slot))) is not None else prices.own.get(slot, 0.0)
-            for slot in SLOTS
-            if slot != "pool"
-        )
-        total += share * (prices.layer + more)
-        if (layer, "pool") in chosen:
-            share *= prices.pooled
+def _cost(prices: Sequence[Prices], chosen: Mapping[Place, Option]) -> float:
+    total, pools = 0.0, 0
+    for layer, price in enumerate(prices):
+        here = {slot: option for slot in SLOTS if (option := chosen.get((layer, slot))) is not None}
+        total += price.of(here, pools)
+        pools += "pool" in here
     return total
 
 
