@@ -51,8 +51,17 @@ class Meter:
             self.line(f"{self._task}: {done}/{self._total}  {note}  {minutes}:{seconds:02} left")
 
     def line(self, text: str) -> None:
-        """Print a line that stays."""
-        self._console.print(text, soft_wrap=True)
+        """Print a line that stays; nothing where there is no text."""
+        if text:
+            self._console.print(text, soft_wrap=True)
+
+
+def duration(seconds: float) -> str:
+    """How long something takes, about: `40 s`, `12 min`, `1 h 10 min`."""
+    if round(seconds) < 60:
+        return f"{round(seconds)} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return " ".join([f"{hours} h"] * (hours > 0) + [f"{minutes} min"] * (minutes > 0))
 
 
 def say(text: str) -> None:

@@ -80,7 +80,8 @@ def test_every_sequence_has_its_own_logits_and_a_row_of_several_epochs_is_read_o
     sequences = encode(
         read_tokenizer(teacher), read_examples(task.train).texts[:40], 32, read_tokenizer(teacher).get_vocab_size()
     )
-    rows = draw_epochs(sequences, None, 2, Mixture(30, 0.3, 32, 128, 2), (0,))
+    pieces = 3 * sum(map(len, sequences)) // 4
+    rows = draw_epochs(sequences, None, 2, Mixture(pieces, 0.3, 32, 128, 2), (0,))
     read: list[np.ndarray] = []
 
     def counting(model: Model, sequences: list[np.ndarray], task: str) -> np.ndarray:

@@ -20,7 +20,7 @@ from freediv.conversion.student.replacement import Student, make_student
 from freediv.conversion.texts.batches import plan_batches
 from freediv.conversion.training.epochs import Mixture, draw_epochs
 from freediv.conversion.training.guide import reads_pieces
-from freediv.conversion.training.loop import Trained
+from freediv.conversion.training.phase import Trained
 from freediv.conversion.training.steps import Programs
 from freediv.errors import UserError
 from freediv.model import (
@@ -56,7 +56,7 @@ def small(recipe: Recipe, **changes: object) -> Recipe:
     settings = recipe.model_dump(exclude_none=True)
     for stage in ("hidden", "norms", "logits", "progressive"):
         if settings.get(stage, {}).get("epochs"):
-            settings[stage] |= {"epochs": 2, "rows": 64}
+            settings[stage] |= {"epochs": 2, "pieces": None}
     settings["embedding"] |= {"vocabulary": None, "rank": 12}
     settings["data"] |= {"long_share": 0, "longest": 32, "tokens_per_batch": 160, "shapes": 1}
     return Recipe(**{**settings, "positions": 32, "calibration_rows": 32, **changes})
@@ -245,9 +245,35 @@ def largest_rows(model: Model, texts: Sequence[str]) -> np.ndarray:
 
 
 def test_few_rows_are_gone_through_as_often_as_an_epoch_asks_for() -> None:
-    mixture = Mixture(rows=160, long_share=0.0, longest=32, tokens_per_batch=160, shapes=1)
+    pieces = 5 * sum(map(len, SEQUENCES)) // 2
+    mixture = Mixture(pieces, long_share=0.0, longest=32, tokens_per_batch=160, shapes=1)
     seen = [group[0] for rows in draw_epochs(SEQUENCES, None, 2, mixture, (0, 1)) for group in rows.groups]
     assert sorted(np.bincount(seen)) == [5] * len(SEQUENCES)
+
+
+def test_an_epoch_is_as_many_steps_whatever_the_length_of_rows() -> None:
+    mixture = Mixture(20_000, long_share=0.0, longest=128, tokens_per_batch=512, shapes=4)
+    random = np.random.default_rng(0)
+    for mean in (8, 32, 100):
+        sequences = [np.zeros(length, np.int32) for length in random.integers(mean - 4, mean + 5, size=6000)]
+        first, second = draw_epochs(sequences, None, 2, mixture, (0,))
+        pieces = [sum(map(len, rows.epoch.sequences)) for rows in (first, second)]
+        assert np.abs(np.array(pieces) - 20_000).max() <= mean + 4
+        assert 39 <= len(first.epoch.plan) <= 52  # 20,000 / 512, and what padding takes
+        seen = [group[0] for rows in (first, second) for group in rows.groups]
+        assert len(set(seen)) == len(seen)
+
+
+def test_a_recipe_that_counts_rows_is_told_what_to_write(tmp_path: Path) -> None:
+    text = RECIPES[0].with_stem("2quad-freediv").read_text()
+    (tmp_path / "old.yaml").write_text(text.replace("pieces: 320000", "rows: 24000"))
+    with pytest.raises(
+        UserError, match=r"old.yaml, line \d+, hidden: an epoch is .* write `pieces` in place of `rows`"
+    ):
+        read_recipe(tmp_path / "old.yaml")
+    (tmp_path / "norms.yaml").write_text(text + "norms: {learning_rate: 1.0e-4, patience: 1}\n")
+    with pytest.raises(UserError, match=r"norms\.patience: Input should be 0"):
+        read_recipe(tmp_path / "norms.yaml")
 
 
 Convert = Callable[..., int]

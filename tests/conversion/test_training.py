@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,11 @@ import numpy as np
 import pytest
 from freediv.conversion.run_directory import RunDirectory
 from freediv.conversion.texts.batches import plan_batches
-from freediv.conversion.training.loop import Epoch, NumpyParameters, Phase, Schedule, Stopping, Trained, train
+from freediv.conversion.training import outlook
+from freediv.conversion.training.loop import train
+from freediv.conversion.training.phase import Epoch, NumpyParameters, Phase, Schedule, Stopping, Trained
 from freediv.conversion.training.steps import Programs
+from freediv.conversion.training.stopping import stopping
 from freediv.model.precision import multiply
 
 from .conftest import Task, freediv
@@ -81,32 +85,32 @@ def test_the_learning_rate_warms_up_and_decays_by_steps_not_by_batches() -> None
 
 
 class Judge:
-    """Gives scores that were decided beforehand, and remembers what it was shown."""
+    """Gives losses that were decided beforehand, and remembers what it was shown."""
 
-    def __init__(self, *scores: float) -> None:
-        self.scores = scores
+    def __init__(self, *losses: float) -> None:
+        self.losses = losses
         self.shown: list[NumpyParameters] = []
 
     def __call__(self, parameters: NumpyParameters) -> float:
         self.shown.append(parameters)
-        return self.scores[len(self.shown) - 1]
+        return self.losses[len(self.shown) - 1]
 
 
 @pytest.mark.parametrize(
-    ("scores", "patience", "seen", "kept"),
+    ("losses", "patience", "seen", "kept"),
     [
-        ((0.5, 0.8, 0.7, 0.7, 0.9), 2, 4, 1),
-        ((0.5, 0.8, 0.8, 0.8, 0.7), 3, 5, 1),
-        ((0.5, 0.6, 0.7, 0.8, 0.9), 1, 5, 4),
+        ((0.5, 0.2, 0.3, 0.3, 0.1), 2, 4, 1),
+        ((0.5, 0.2, 0.2, 0.2, 0.3), 3, 5, 1),
+        ((0.5, 0.4, 0.3, 0.2, 0.1), 1, 5, 4),
     ],
 )
 def test_training_ends_early_with_the_best_epoch(
-    tmp_path: Path, scores: tuple[float, ...], patience: int, seen: int, kept: int
+    tmp_path: Path, losses: tuple[float, ...], patience: int, seen: int, kept: int
 ) -> None:
-    judge = Judge(*scores)
+    judge = Judge(*losses)
     found = trained(replace(phase(2, 5), stopping=Stopping(judge, patience)), tmp_path)
-    assert found.scores == scores[:seen]
-    assert len(found.losses) == seen
+    assert found.held_out == losses[:seen]
+    assert (len(found.losses), found.planned) == (seen, 5)
     assert found.parameters == judge.shown[kept]
     assert not list(tmp_path.glob("*.best*"))
 
@@ -117,9 +121,9 @@ class PowerCut(Exception):  # noqa: N818 (an event, not a mistake)
 
 @pytest.mark.parametrize("end", [PowerCut, KeyboardInterrupt])
 def test_a_training_cut_while_it_is_judged_ends_like_one_that_was_not(tmp_path: Path, end: type[BaseException]) -> None:
-    scores = (0.5, 0.8, 0.7, 0.6, 0.9)
-    whole = trained(replace(phase(2, 5), stopping=Stopping(Judge(*scores), 2)), tmp_path / "whole")
-    left = list(scores)
+    losses = (0.5, 0.2, 0.3, 0.4, 0.1)
+    whole = trained(replace(phase(2, 5), stopping=Stopping(Judge(*losses), 2)), tmp_path / "whole")
+    left = list(losses)
 
     def dying(parameters: NumpyParameters) -> float:
         if len(left) == 2:
@@ -128,8 +132,8 @@ def test_a_training_cut_while_it_is_judged_ends_like_one_that_was_not(tmp_path: 
 
     with pytest.raises(end):
         trained(replace(phase(2, 5), stopping=Stopping(dying, 2)), tmp_path / "cut")
-    rest = trained(replace(phase(2, 5), stopping=Stopping(Judge(*scores[3:]), 2)), tmp_path / "cut")
-    assert rest.scores == whole.scores == scores[:4]
+    rest = trained(replace(phase(2, 5), stopping=Stopping(Judge(*losses[3:]), 2)), tmp_path / "cut")
+    assert rest.held_out == whole.held_out == losses[:4]
     assert len(rest.losses) == len(whole.losses)
     assert rest.parameters == whole.parameters
 
@@ -164,4 +168,59 @@ def test_a_teacher_in_half_precision_that_stops_early_says_so_in_its_card(
     assert freediv(monkeypatch, "finetune", task.pretrained, *arguments, "-o", tmp_path / "out") == 0
     card = (tmp_path / "out" / "README.md").read_text()
     assert "precision: bfloat16" in card
-    assert "held-out rows after each" in card
+    assert "of rows held out, after it" in card
+    done, planned = re.search(r"\| finetune \| (\d+) of (\d+) \|", card).groups()
+    assert int(done) < int(planned) == 30
+
+
+def test_a_loss_of_rows_held_out_is_the_mean_over_them_all(tmp_path: Path) -> None:
+    whole, parts = (phase(rows, 1).epochs[0] for rows in (8, 3))
+    line = {"line": {"slope": np.float32(0.2), "offset": np.float32(0.5)}}
+    for rows in (whole, parts):
+        judge = stopping(2, regression, (rows,), None, 0, "float32")
+        error = 0.2 * np.arange(8) / 10 + 0.5 - (0.3 * np.arange(8) + 1)
+        assert judge is not None and judge.loss(line) == pytest.approx(np.mean(error**2))
+    assert stopping(0, regression, (), None, 0, "float32") is None
+
+
+def test_a_conversion_says_how_long_it_takes_and_a_stage_ends_when_rows_held_out_gain_no_more(
+    task: Task, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    lines = [line for line in task.recipe.read_text().splitlines() if not line.startswith(("hidden", "logits"))]
+    stage = "{epochs: 30, patience: 1, learning_rate: 0.02, noise: 0.1}"
+    recipe.write_text("\n".join([*lines, f"hidden: {stage}", f"logits: {stage}"]) + "\n")
+    arguments = ["--recipe", recipe, "--data", task.train, "-o", tmp_path / "out"]
+    assert freediv(monkeypatch, "convert", teacher, *arguments, "--allow-overflow") == 0
+    said = capsys.readouterr().err
+    each = r"\(hidden ([\d,]+) steps in \d+ \w+; logits ([\d,]+) steps in \d+ \w+\)"
+    planned = re.search(rf"^([\d,]+) steps in 2 stages: about \d+ \w+ left {each}$", said, re.MULTILINE)
+    assert planned is not None
+    total, *parts = (int(number.replace(",", "")) for number in planned.groups())
+    assert total == sum(parts) and said.count("steps in 2 stages") == 1
+    assert re.search(r"^hidden: epoch 1/30  loss [\d.]+  about \d+ \w+ left$", said, re.MULTILINE)
+    card = (tmp_path / "out" / "README.md").read_text()
+    for name in ("hidden", "logits"):
+        row = re.search(rf"\| {name} \| (\d+) of 30 \|.*\| ([\d., ]+) \|\n", card)
+        assert row is not None
+        held_out = [float(loss) for loss in row[2].split(", ")]
+        assert int(row[1]) == len(held_out) < 30 and held_out[-1] >= held_out[-2] == min(held_out)
+
+
+def test_what_is_left_goes_by_the_pace_of_the_steps_that_were_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(outlook.time, "monotonic", lambda: now[0])
+    plan = outlook.Outlook({"hidden": 3000, "logits": 1000}, trainings=2)
+    plan.begin("hidden", 1000)  # where a checkpoint was
+    now[0] = 20.0
+    assert plan.first(1010) == (
+        "4,000 steps in 2 stages, 2 times: about 3 h 53 min left "
+        "(hidden 3,000 steps in 1 h 40 min; logits 1,000 steps in 33 min)"
+    )
+    assert plan.first(1020) == ""
+    plan.begin("logits", 0)
+    now[0] += 50.0
+    assert plan.left(100) == "about 41 min left"
+    last = outlook.Outlook({"finetune": 10})
+    last.begin("finetune", 0)
+    assert last.left(10) == "" and last.first(10) == "10 steps: done"

@@ -16,7 +16,8 @@ from rich.table import Table
 from ..conversion.finetuning import answer_loss
 from ..conversion.texts.batches import plan_batches
 from ..conversion.training.blocks import dropping_tokens, require_layers, trains
-from ..conversion.training.loop import Epoch, Phase, Schedule, first_step
+from ..conversion.training.loop import first_step
+from ..conversion.training.phase import Epoch, Phase, Schedule
 from ..model import Model, Precision, read_pretrained
 from ..progress import Meter
 

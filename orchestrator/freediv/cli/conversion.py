@@ -128,7 +128,8 @@ def _in_unicode(text: str) -> str:
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Epochs no better on held-out rows that end the training; the best is kept. 0: all epochs, and the last.",
+    help="Epochs without a lower loss on held-out rows that end the training, whose best is kept. Of use where "
+    "--epochs are many, as the learning rate falls to 0 over all of them.  0: all epochs, and the last.",
 )
 @click.option(
     "--hold-out",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import UserError
-from ..model import Architecture, Model, Reader, as_stored, read_model, read_pretrained, read_reader, write_model
+from ..model import Architecture, Given, Model, Reader, as_stored, read_model, read_pretrained, read_reader, write_model
 from ..model.reading.texts import TextReader
 from ..model.thinness import require_all_rows
 from ..progress import say
@@ -87,6 +87,8 @@ class _Converting:
         self, conversion: Conversion, making: Making, teacher: Model, kept: Examples, held_out: Examples
     ) -> None:
         recipe, started = conversion.recipe, conversion.start is not None
+        if recipe.patient() and not len(held_out):
+            raise UserError(f"recipe {recipe.name}: patience needs rows to judge by; give data.hold_out more of them")
         if recipe.data.rows is not None and recipe.data.rows < len(kept):
             kept, _ = split_off(kept, 1 - recipe.data.rows / len(kept), recipe.seed)
         self.kept, self.seeds = kept, range(recipe.seed, recipe.seed + conversion.seeds)
@@ -111,14 +113,17 @@ class _Converting:
         self._identity = {**digests(**models), "rows": recipe.seed}
         self._distilled = _distilled_by(recipe, self._longest, started=started)
         self._own = student.reader.sequences(kept.texts, student.model.architecture, self._longest)
+        judged = held_out.texts if recipe.patient() else ()
+        self._judged = student.reader.sequences(judged, student.model.architecture, self._longest)
         cut = str(measure_table_cut(student, teacher, self._own, full))
         say(cut)
         self.about = f"{trained_alone(recipe.blocks)} {cut}".strip()
         self._calibrated = _calibrate(student, teacher, self._own, recipe)
         first = _started(self._calibrated, read_model(conversion.start)) if conversion.start else self._calibrated
         pieces = student.kept if recipe.logits.noise else None
-        itself = reads_rows(teacher, full) if pieces is None else reads_pieces(teacher, pieces)
-        self._guide = _guiding(making.guide, itself, student, self._own, recipe, kept)
+        both = [*full, *self._reader.sequences(judged, teacher.architecture)]
+        itself = reads_rows(teacher, both) if pieces is None else reads_pieces(teacher, pieces)
+        self._guide = _guiding(making.guide, itself, student, self._own, recipe, kept, judged)
         self._student = replace(student, model=first)
 
     def identity(self, seed: int) -> dict[str, object]:
@@ -127,7 +132,8 @@ class _Converting:
 
     def train(self, seed: int, run: RunDirectory, programs: Programs) -> Product:
         recipe = self._distilled.model_copy(update={"seed": seed})
-        model, phases = distil(self._student, self._teacher, self._guide, self._own, recipe, run, programs)
+        given = self._student, self._teacher, self._guide, self._own, recipe, run, programs
+        model, phases = distil(*given, self._judged, self.seeds.stop - seed)
         untrained = self._student.model
         if recipe.row_limits and not untrained.architecture.bounded:
             rows = self._own[:_USUAL_ROWS]
@@ -235,9 +241,15 @@ def _but_for_roots(architecture: Architecture) -> Architecture:
 
 
 def _guiding(
-    guide: Path | None, teacher: Guide, student: Student, own: Sequences, recipe: Recipe, kept: Examples
+    guide: Path | None,
+    teacher: Guide,
+    student: Student,
+    own: Sequences,
+    recipe: Recipe,
+    kept: Examples,
+    judged: Sequence[Given],
 ) -> Guide:
-    """Whose probabilities the last stage learns; `own` are the student's texts.
+    """Whose probabilities the last stage learns; `own` are the student's texts, `judged` those that are held out.
 
     Raises:
         UserError: there is no such stage, or the guide cannot read what the student reads.
@@ -249,7 +261,7 @@ def _guiding(
     model = read_guide(guide, kept, teacher.model)
     if recipe.logits.noise and isinstance(student.reader, TextReader):
         return make_guide_beside(model, student.reader.tokenizer, own)
-    return make_guide(model, kept.texts)
+    return make_guide(model, [*kept.texts, *judged])
 
 
 def _calibrate(student: Student, teacher: Model, sequences: Sequences, recipe: Recipe) -> Model:

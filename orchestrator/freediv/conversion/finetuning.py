@@ -34,11 +34,15 @@ from .texts.examples import Examples
 from .texts.pairing import as_read, separator_of
 from .texts.targets import as_wanted
 from .training.blocks import dropping_tokens, require_layers, trained_alone, trains
-from .training.epochs import Mixture, draw_epochs, with_labels, with_logits
+from .training.dropout import RandomDropout
+from .training.epochs import Mixture, draw_epochs, held_out_rows, with_labels, with_logits
 from .training.guide import make_guide, read_guide
-from .training.loop import Epoch, Loss, NumpyParameters, Phase, RandomDropout, Schedule, Stopping, train
+from .training.loop import train
 from .training.losses import inputs_of
+from .training.outlook import Outlook
+from .training.phase import Epoch, Loss, Phase, Schedule
 from .training.steps import Programs
+from .training.stopping import stopping
 
 Array = jax.Array
 
@@ -96,8 +100,6 @@ def finetune(pretrained: Path, settings: FinetuneSettings, making: Making) -> Ma
         raise UserError(f"{examples.source}: every row has the label '{name}'; give examples of two labels or more")
     if settings.long_share and guide is None:
         raise UserError("--long-share: rows strung together have no label; give a --guide, which tells what they say")
-    if settings.patience and not settings.hold_out:
-        raise UserError("--patience needs rows to judge by; give --hold-out a share above 0")
     return make(making, settings.hold_out, partial(_Finetuning, pretrained, settings, making))
 
 
@@ -109,13 +111,15 @@ class _Finetuning:
     def __init__(
         self, pretrained: Path, settings: FinetuneSettings, making: Making, kept: Examples, held_out: Examples
     ) -> None:
+        if settings.patience and not len(held_out):
+            raise UserError("--patience needs rows to judge by; give --hold-out a larger share")
         self.kept, self.seeds = kept, range(settings.seed, settings.seed + settings.seeds)
         self.settings = settings_section("Settings", asdict(settings))
         self.facts: Mapping[str, object] = {"blocks": list(settings.blocks)} if settings.blocks else {}
         self.about = trained_alone(settings.blocks)
         self._pretrained, self._own = pretrained, settings
         self._digests = digests(pretrained=Path(pretrained))
-        self._held_out, self._data = held_out, {"held out": held_out, "dev": making.dev}
+        self._data = {"held out": held_out, "dev": making.dev}
         self._answer = ANSWERS[settings.answer]
         reader = read_reader(pretrained)
         self._separator = separator_of(reader.tokenizer) if isinstance(reader, TextReader) and kept.pairs else None
@@ -124,28 +128,28 @@ class _Finetuning:
         if making.dev is not None:
             as_read(model, making.dev.texts, making.dev.source)
         self._longest = model.architecture.cut_at(settings.longest)
-        self._sequences = reader.sequences(kept.texts, model.architecture, self._longest)
+        judged = held_out if settings.patience else held_out.take(np.arange(0))
+        texts = [*kept.texts, *judged.texts]
+        self._sequences = reader.sequences(texts, model.architecture, self._longest)
         self._targets = None
-        if kept.labels is not None:
-            self._targets = as_wanted(self._answer.target, reader, kept.texts, kept.labels, self._longest)
+        if kept.labels is not None and judged.labels is not None:
+            labels = np.concatenate([kept.labels, judged.labels])
+            self._targets = as_wanted(self._answer.target, reader, texts, labels, self._longest)
         self._guide = None
         if making.guide is not None:
-            self._guide = make_guide(read_guide(making.guide, kept, model), kept.texts)
+            self._guide = make_guide(read_guide(making.guide, kept, model), texts)
 
     def identity(self, seed: int) -> dict[str, object]:
         return {**self._digests, "settings": asdict(replace(self._own, seed=seed, seeds=1))}
 
     def train(self, seed: int, run: RunDirectory, programs: Programs) -> Product:
-        model, own = self._begun(seed), self._own
-
-        def judge(parameters: NumpyParameters) -> float:
-            found = self._evaluate(replace(model, parameters=parameters), self._held_out, "held out")
-            return 0.0 if found is None else found.overall.value
-
+        model, own, guided = self._begun(seed), self._own, self._guide is not None
+        epochs = self._epochs(model.architecture, seed, run)
+        pad_token, exact = model.architecture.pad_token, answer_loss(model.architecture, 0.0, guided=guided)
         phase = Phase(
             name="finetune",
-            loss=answer_loss(model.architecture, own.dropout, guided=self._guide is not None),
-            epochs=self._epochs(model.architecture, seed, run),
+            loss=answer_loss(model.architecture, own.dropout, guided=guided),
+            epochs=epochs[: own.epochs],
             schedule=Schedule(
                 own.learning_rate,
                 weight_decay=own.weight_decay,
@@ -153,15 +157,16 @@ class _Finetuning:
                 warmup_steps=200,
                 accumulate=own.accumulate,
             ),
-            pad_token=model.architecture.pad_token,
+            pad_token=pad_token,
             seed=seed,
             rate=lambda stage, name: float(
                 trains(own.blocks, stage) and not (own.freeze_embeddings and name == "word")
             ),
-            stopping=Stopping(judge, own.patience) if own.patience else None,
+            stopping=stopping(own.patience, exact, epochs[own.epochs :], None, pad_token, own.precision),
             precision=own.precision,
         )
-        trained = train(phase, model.parameters, None, run, programs)
+        outlook = Outlook({phase.name: sum(len(epoch.plan) for epoch in phase.epochs)}, self.seeds.stop - seed)
+        trained = train(phase, model.parameters, None, run, programs, outlook)
         return replace(model, parameters=trained.parameters), {"finetune": trained}
 
     def measure(self, products: Mapping[int, Product]) -> Measured:
@@ -189,10 +194,13 @@ class _Finetuning:
         return replace(model, architecture=model.architecture.model_copy(update={"separator_token": self._separator}))
 
     def _epochs(self, architecture: Architecture, seed: int, run: RunDirectory) -> tuple[Epoch, ...]:
-        own, guide = self._own, self._guide
+        """Those of the training, and of rows held out where they are judged by."""
+        own, guide, kept = self._own, self._guide, len(self.kept)
         long_share = own.long_share if architecture.padded else 0.0
         mixture = Mixture(None, long_share, self._longest, own.tokens_per_batch, own.shapes)
-        rows = draw_epochs(self._sequences, architecture.separator_token, own.epochs, mixture, (seed,))
+        rows = draw_epochs(self._sequences[:kept], architecture.separator_token, own.epochs, mixture, (seed,))
+        if own.patience:
+            rows = (*rows, held_out_rows(self._sequences, kept, mixture))
         if guide is None:
             assert self._targets is not None
             return with_labels(rows, self._targets)

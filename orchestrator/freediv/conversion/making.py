@@ -32,7 +32,7 @@ from .output import new_directory
 from .run_directory import RunDirectory, file_digest
 from .texts.examples import Examples
 from .texts.holding_out import hold_out
-from .training.loop import Trained
+from .training.phase import Trained
 from .training.steps import Programs
 
 MIN_HEADROOM_BITS = 1.0

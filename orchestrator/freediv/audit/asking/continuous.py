@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ...conversion.training.loop import Loss, RandomDropout
+from ...conversion.training.dropout import RandomDropout
+from ...conversion.training.phase import Loss
 from ...model import Architecture, Model, Parameters, forward
 from ...model.answers import LABEL
 from ...model.pieces.pairs import second_text

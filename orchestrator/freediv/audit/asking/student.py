@@ -13,7 +13,8 @@ from ...conversion.finetuning import answer_loss
 from ...conversion.run_directory import RunDirectory
 from ...conversion.texts.batches import padding_lengths, plan_batches
 from ...conversion.texts.pairing import separator_of
-from ...conversion.training.loop import Epoch, Loss, Phase, Schedule, train
+from ...conversion.training.loop import train
+from ...conversion.training.phase import Epoch, Loss, Phase, Schedule
 from ...conversion.training.steps import Programs
 from ...model import (
     Architecture,

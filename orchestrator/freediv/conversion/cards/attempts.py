@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ...model import Model
 from ..measures.evaluation import Estimate, Evaluation
 from ..measures.headroom import Headroom
-from ..training.loop import Trained
+from ..training.phase import Trained
 from .card import Section, table
 
 

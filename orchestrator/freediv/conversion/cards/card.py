@@ -22,7 +22,7 @@ from ...model.thinness import thinness
 from ..measures.bounds import within_the_ring
 from ..measures.evaluation import ACCURACY, Estimate, Evaluation, estimate_of
 from ..measures.headroom import CAPACITY_BITS, Headroom
-from ..training.loop import Trained
+from ..training.phase import Trained
 
 _MOST_BYTES = 1 << 20  # of a card that is read
 Section = tuple[str, str]
@@ -198,20 +198,20 @@ def headroom_section(headroom: Headroom, bounds: Mapping[str, float], architectu
 
 
 def training_section(phases: Mapping[str, Trained]) -> Section:
-    """Losses and time, and what was judged after each epoch."""
-    judged = any(trained.scores for trained in phases.values())
+    """Losses and time, and the losses of rows held out after each epoch, where these could end a phase."""
+    judged = any(trained.held_out for trained in phases.values())
     header = [
         "phase",
         "epochs",
         "mean loss of each epoch",
         "minutes",
-        *(["held-out rows after each"] if judged else []),
+        *(["of rows held out, after it"] if judged else []),
     ]
     rows = []
     for name, trained in phases.items():
-        losses, scores = (", ".join(f"{value:.4f}" for value in own) for own in (trained.losses, trained.scores))
-        row = [name, str(len(trained.losses)), losses, f"{trained.seconds / 60:.1f}"]
-        rows.append([*row, *([scores] if judged else [])])
+        losses, held_out = (", ".join(f"{value:.4f}" for value in own) for own in (trained.losses, trained.held_out))
+        row = [name, f"{len(trained.losses)} of {trained.planned}", losses, f"{trained.seconds / 60:.1f}"]
+        rows.append([*row, *([held_out] if judged else [])])
     return "Training", table(header, rows)
 
 

@@ -20,8 +20,9 @@ from ..texts.batches import plan_batches
 from ..texts.examples import Examples
 from ..texts.pairing import as_read
 from ..training.epochs import Mixture, draw_epochs, with_labels
-from ..training.loop import Loss, Phase, Schedule, train
+from ..training.loop import train
 from ..training.losses import inputs_of
+from ..training.phase import Loss, Phase, Schedule
 from ..training.steps import Programs
 from . import METHODS, MIXED
 from .arithmetic import Integers

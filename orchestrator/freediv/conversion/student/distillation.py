@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,14 @@ from ...model.blocks import blocks_of
 from ...model.functions.norms import NORMALISATIONS
 from ..run_directory import RunDirectory
 from ..training.blocks import trains
-from ..training.epochs import Mixture, draw_epochs, with_logits
+from ..training.epochs import Mixture, Rows, draw_epochs, held_out_rows, with_logits
 from ..training.guide import Guide
-from ..training.loop import Loss, Phase, Schedule, Trained, train
+from ..training.loop import train
 from ..training.losses import hidden_state_loss, logit_loss, rootless_loss
+from ..training.outlook import Outlook
+from ..training.phase import Loss, Phase, Schedule, Trained
 from ..training.steps import Programs
+from ..training.stopping import stopping
 from .calibration import calibrate_norms
 from .recipe import ConstantsRecipe, ProgressiveRecipe, Recipe, StageRecipe
 from .replacement import Student
@@ -31,22 +34,39 @@ def distil(
     recipe: Recipe,
     run: RunDirectory,
     programs: Programs,
+    held_out: Sequence[np.ndarray] = (),
+    trainings: int = 1,
 ) -> tuple[Model, dict[str, Trained]]:
     """Train a calibrated student in all its stages.
 
     Args:
         student: the student, with its constants set.
         teacher: stays as it is.
-        guide: whose logits the last stage learns: the teacher, or a larger classifier; it reads noise if that has any.
+        guide: whose logits the last stage learns: the teacher, or a larger classifier; it reads noise if that has any,
+            and texts that are held out after those that are trained on.
         own_sequences: the training texts in the student's word pieces.
         recipe: epochs, learning rates, and the share of long sequences.
         run: holds the checkpoints.
         programs: steps that were compiled for other seeds of the same student.
+        held_out: texts that are not trained on, which may end a stage; needed where the recipe has patience.
+        trainings: how many are left, this one included, for the time that is told.
 
     Returns:
         The student after all stages, and what each took, by name.
     """
-    return _Distillation(student, teacher, guide, own_sequences, recipe, run, programs).all()
+    distillation = _Distillation(student, teacher, guide, own_sequences, recipe, run, programs, held_out)
+    return distillation.all(trainings)
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """What a stage minimises, and how; `number` tells its randomness from others', `last` that it learns logits."""
+
+    name: str
+    loss: Loss
+    recipe: StageRecipe
+    number: int
+    last: bool = False
 
 
 class _Distillation:
@@ -61,57 +81,77 @@ class _Distillation:
         recipe: Recipe,
         run: RunDirectory,
         programs: Programs,
+        held_out: Sequence[np.ndarray],
     ) -> None:
         self._teacher, self._recipe, self._run = teacher, recipe, run
-        self._own, self._guide, self._programs = own_sequences, guide, programs
+        self._own, self._held_out, self._guide, self._programs = own_sequences, held_out, guide, programs
         self._model, self._done, self._layers = student.model, dict[str, Trained](), student.layers
         # Aligned position by position: the teacher reads the student's word pieces.
         self._beside: dict[str, Any] = {"teacher": teacher.parameters, "kept": student.kept}
 
-    def all(self) -> tuple[Model, dict[str, Trained]]:
+    def all(self, trainings: int) -> tuple[Model, dict[str, Trained]]:
+        stages = list(self._stages())
+        rows = {stage.name: self._rows(stage) for stage in stages}
+        steps = {name: sum(len(one.epoch.plan) for one in own) for name, own in rows.items()}
+        outlook = Outlook(steps, trainings)
+        for stage in stages:
+            self._train(stage, rows.pop(stage.name), outlook)
+        return self._model, self._done
+
+    def _stages(self) -> Iterator[_Stage]:
         recipe, teacher, architecture = self._recipe, self._teacher.architecture, self._model.architecture
         exact = with_roots(architecture)
         if recipe.progressive is not None:
             for step, mixed in enumerate(replaced_so_far(exact, teacher, self._layers, recipe.progressive), start=1):
                 loss = hidden_state_loss(mixed, teacher, self._layers)
-                self._train(f"progressive-{step}", loss, recipe.progressive, 100 + step, self._beside)
+                yield _Stage(f"progressive-{step}", loss, recipe.progressive, 100 + step)
         if recipe.hidden.epochs:
-            self._train("hidden", hidden_state_loss(exact, teacher, self._layers), recipe.hidden, 1, self._beside)
+            yield _Stage("hidden", hidden_state_loss(exact, teacher, self._layers), recipe.hidden, 1)
         penalty = 0.0
         if exact != architecture:
             penalty = recipe.norms.penalty
-            self._model = calibrate_norms(self._model, exact, self._own[: recipe.calibration_rows])
             loss = rootless_loss(architecture, teacher, self._layers, recipe.norms.anneal, penalty)
-            self._train("norms", loss, recipe.norms, 3, self._beside)
+            yield _Stage("norms", loss, recipe.norms, 3)
         if recipe.logits.epochs:
-            self._train("logits", logit_loss(architecture, penalty), recipe.logits, 2, None)
-        return self._model, self._done
+            yield _Stage("logits", logit_loss(architecture, penalty), recipe.logits, 2, last=True)
 
-    def _train(self, name: str, loss: Loss, stage: StageRecipe, number: int, constants: Any) -> None:
-        seed, architecture = self._recipe.seed, self._model.architecture
-        blocks = tuple(number for number, layer in enumerate(self._layers) if layer in self._recipe.blocks)
-        data, precision = self._recipe.data, self._recipe.precision
-        mixture = Mixture(stage.rows, data.long_share, data.longest, data.tokens_per_batch, data.shapes, stage.noise)
-        rows = draw_epochs(self._own, architecture.separator_token, stage.epochs, mixture, (seed, number))
-        last = constants is None
-        epochs = tuple(one.epoch for one in rows)
-        if last:
-            epochs = with_logits(rows, self._guide.model, self._guide.read, self._run, precision)
-        rates = _Rates(architecture, self._recipe.constants, blocks, trains_classifier=last)
+    def _mixture(self, stage: StageRecipe) -> Mixture:
+        data = self._recipe.data
+        return Mixture(stage.pieces, data.long_share, data.longest, data.tokens_per_batch, data.shapes, stage.noise)
+
+    def _rows(self, stage: _Stage) -> tuple[Rows, ...]:
+        """Those of its epochs."""
+        separator, seed = self._model.architecture.separator_token, (self._recipe.seed, stage.number)
+        return draw_epochs(self._own, separator, stage.recipe.epochs, self._mixture(stage.recipe), seed)
+
+    def _train(self, stage: _Stage, rows: tuple[Rows, ...], outlook: Outlook) -> None:
+        recipe, own, architecture = self._recipe, stage.recipe, self._model.architecture
+        blocks = tuple(number for number, layer in enumerate(self._layers) if layer in recipe.blocks)
+        if stage.name == "norms":
+            texts = self._own[: recipe.calibration_rows]
+            self._model = calibrate_norms(self._model, with_roots(architecture), texts)
+        judged: tuple[Rows, ...] = ()
+        if own.patience:
+            judged = (held_out_rows([*self._own, *self._held_out], len(self._own), self._mixture(own)),)
+        epochs = tuple(one.epoch for one in (*rows, *judged))
+        if stage.last:
+            epochs = with_logits((*rows, *judged), self._guide.model, self._guide.read, self._run, recipe.precision)
+        constants = None if stage.last else self._beside
+        pad_token, precision = architecture.pad_token, recipe.precision
         phase = Phase(
-            name,
-            loss,
-            epochs,
-            Schedule(
-                stage.learning_rate, stage.warmup_steps, stage.weight_decay, stage.clip, accumulate=stage.accumulate
-            ),
-            architecture.pad_token,
-            seed + number - 1,
-            rates.of,
-            precision=precision,
+            stage.name,
+            stage.loss,
+            epochs[: len(rows)],
+            Schedule(own.learning_rate, own.warmup_steps, own.weight_decay, own.clip, accumulate=own.accumulate),
+            pad_token,
+            recipe.seed + stage.number - 1,
+            _Rates(architecture, recipe.constants, blocks, trains_classifier=stage.last).of,
+            stopping(own.patience, stage.loss, epochs[len(rows) :], constants, pad_token, precision),
+            precision,
         )
-        self._done[name] = train(phase, self._model.parameters, constants, self._run, self._programs)
-        self._model = replace(self._model, parameters=self._done[name].parameters)
+        done = train(phase, self._model.parameters, constants, self._run, self._programs, outlook)
+        self._done[stage.name] = done
+        self._model = replace(self._model, parameters=done.parameters)
 
 
 def with_roots(architecture: Architecture) -> Architecture:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ...model import Architecture, LayerFunctions, LayerSizes, Precision, Weights
 from ...model.functions.pooling import Pool
@@ -74,10 +74,16 @@ class StageRecipe(Strict):
     """One stage of distillation; AdamW with linear warm-up and decay."""
 
     epochs: int = Field(default=1, ge=0)
-    rows: int | None = Field(
+    pieces: int | None = Field(
         default=None,
         ge=8,
-        description="rows of each epoch, other ones each time, and again where they are few; none: all",
+        description="word pieces of each epoch (of images, their rows), of other texts each time, and again where "
+        "these are few; none: all",
+    )
+    patience: int = Field(
+        default=0,
+        ge=0,
+        description="epochs no better on rows held out that end the stage, whose best is kept; 0: all, and the last",
     )
     learning_rate: float = Field(gt=0)
     warmup_steps: int = Field(default=60, ge=1)
@@ -90,6 +96,16 @@ class StageRecipe(Strict):
         le=0.5,
         description="share of word pieces replaced by others, which the teacher reads as well",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_rows(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "rows" in given:
+            raise ValueError(
+                "an epoch is so many word pieces, not rows; write `pieces` in place of `rows`: these times the pieces "
+                "of a usual one, such as 320000"
+            )
+        return given
 
 
 _Stage = TypeVar("_Stage", bound=StageRecipe)
@@ -107,6 +123,7 @@ class NormsRecipe(StageRecipe):
 
     anneal: float = Field(default=0.7, gt=0, le=1, description="share of the steps in which the root fades out")
     penalty: float = Field(default=0.2, ge=0, description="weight of the mean square of ln(variance g^2), to the end")
+    patience: Literal[0] = Field(default=0, description="none: what is minimised changes as roots fade out")
 
 
 class ConstantsRecipe(Strict):
@@ -199,6 +216,11 @@ class Recipe(Strict):
                 )
             )
         return tuple(found) if any(one != LayerSizes() for one in found) else ()
+
+    def patient(self) -> bool:
+        """Whether rows held out may end one of its stages."""
+        stages = (self.progressive, self.hidden, self.logits)
+        return any(stage.patience > 0 for stage in stages if stage is not None)
 
     def thinness(self) -> str:
         """What its student has less of than a teacher, whichever that is; empty if nothing."""

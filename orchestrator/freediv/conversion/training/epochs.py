@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from ...model import Model, Precision, in_precision
 from ..measures.predictions import logits_of
 from ..run_directory import RunDirectory
 from ..texts.batches import join_sequences, padding_lengths, plan_batches, string_together
-from .loop import Epoch
+from .phase import Epoch
 
 
 @dataclass(frozen=True)
@@ -20,15 +21,16 @@ class Mixture:
     """How the sequences of an epoch are drawn and put into batches.
 
     Attributes:
-        rows: single rows of an epoch, other ones each time until all are used, and then from the first; None: all.
-        long_share: of the tokens, that are in rows strung together.
+        pieces: word pieces of an epoch's single rows, about (of images, their rows): other ones each time until all are
+            used, and then from the first; None: all.
+        long_share: of the tokens, that are in rows strung together, beside these.
         longest: length of these, in word pieces.
         tokens_per_batch: about so many.
         shapes: distinct lengths to pad to; each compiles once.
         noise: share of word pieces that are replaced by others, drawn as often as the data has them.
     """
 
-    rows: int | None
+    pieces: int | None
     long_share: float
     longest: int
     tokens_per_batch: int
@@ -50,14 +52,14 @@ def draw_epochs(
     sequences: Sequence[np.ndarray], separator: int | None, count: int, mixture: Mixture, seed: tuple[int, ...]
 ) -> tuple[Rows, ...]:
     """`count` epochs of single rows, and of long sequences made of them; without targets."""
-    size = mixture.rows or len(sequences)
     order = np.random.default_rng(seed).permutation(len(sequences))
+    parts = _parts(np.array([len(sequences[row]) for row in order]), mixture.pieces, count)
     pieces = _inner(sequences, separator) if mixture.noise else np.zeros(0, np.int32)
     found: list[Rows] = []
     pad_to: np.ndarray | None = None
     for number in range(count):
         rng = np.random.default_rng((*seed, number))
-        rows = order[np.arange(number * size, (number + 1) * size) % len(sequences)]
+        rows = order[parts[number]]
         lengths = [len(sequences[row]) for row in rows]
         long_tokens = sum(lengths) * mixture.long_share / (1 - mixture.long_share)
         long = [rows[group] for group in string_together(lengths, long_tokens, mixture.longest, rng)]
@@ -75,10 +77,29 @@ def draw_epochs(
     return tuple(found)
 
 
+def _parts(lengths: np.ndarray, pieces: int | None, count: int) -> list[np.ndarray]:
+    """Places of the rows of each epoch, in an order that has these lengths and begins again at its end: those that
+    begin within the epoch's pieces, and one at least.
+    """
+    ends = np.cumsum(lengths)
+    again, rest = np.divmod(np.arange(count + 1) * (pieces or ends[-1]), ends[-1])
+    borders = again * len(lengths) + np.searchsorted(ends - lengths, rest)
+    return [np.arange(first, max(last, first + 1)) % len(lengths) for first, last in pairwise(borders)]
+
+
 def _inner(sequences: Sequence[np.ndarray], separator: int | None) -> np.ndarray:
     """All word pieces, as often as they are there, without the first and the last, and what parts two texts."""
     pieces = np.concatenate([sequence[1:-1] for sequence in sequences])
     return pieces[pieces != separator]
+
+
+def held_out_rows(sequences: Sequence[np.ndarray], first: int, mixture: Mixture) -> Rows:
+    """The sequences from number `first` on, as they are, in batches; without targets."""
+    own = sequences[first:]
+    lengths = [len(sequence) for sequence in own]
+    pad_to = padding_lengths(lengths, mixture.shapes)
+    plan = plan_batches(lengths, tokens_per_batch=mixture.tokens_per_batch, pad_to=pad_to)
+    return Rows([*np.arange(first, len(sequences))[:, None]], Epoch(own, None, plan))
 
 
 def _with_noise(

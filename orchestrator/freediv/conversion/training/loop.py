@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -15,94 +14,16 @@ import numpy as np
 import optax
 
 from ...errors import UserError
-from ...model import Parameters, Precision, in_precision
+from ...model import Parameters, in_precision
 from ...progress import Meter
 from ..run_directory import RunDirectory
-from ..texts.batches import Batch, BatchPlan
+from ..texts.batches import Batch
+from .outlook import Outlook
+from .phase import Array, Epoch, Phase, Trained, batch_arrays
 from .steps import Program, Programs
-
-Array = jax.Array
-NumpyParameters = dict[str, dict[str, np.ndarray]]
-Loss = Callable[[Parameters, Any, Mapping[str, Array], Array], Array]
-"""(trained parameters, constants, batch, key) -> scalar.
-
-The batch has the names of `batch_arrays`; `progress` is the share of the phase's steps that have been taken.
-"""
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 STEPS_BETWEEN_REPORTS = 10
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """AdamW (Loshchilov and Hutter 2019), linear warm-up and decay to 0, gradients clipped by their global norm.
-
-    A step is taken with the mean gradient of `accumulate` batches; warm-up counts batches.
-    """
-
-    learning_rate: float
-    warmup_steps: int = 60
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    beta1: float = 0.9
-    beta2: float = 0.98
-    accumulate: int = 1
-
-    def rate(self, batch: int, batches: int) -> float:
-        """The learning rate of the step that a batch belongs to; batches count from 0 to `batches` - 1."""
-        step, steps = batch // self.accumulate, max(1, batches // self.accumulate)
-        warmup = min(max(1, self.warmup_steps // self.accumulate), max(1, steps // 10))
-        share = (step + 1) / warmup if step < warmup else (steps - step) / max(1, steps - warmup)
-        return self.learning_rate * max(0.0, share)
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """The sequences of one epoch, their targets (None: the loss needs none), and the batches to make of them."""
-
-    sequences: Sequence[np.ndarray]
-    targets: np.ndarray | None
-    plan: BatchPlan
-
-
-@dataclass(frozen=True)
-class Stopping:
-    """Early stopping: `score` judges the parameters after each epoch, on rows that are not trained on.
-
-    Training ends when `patience` epochs in a row were no better than the best before them, whose parameters are kept.
-    """
-
-    score: Callable[[NumpyParameters], float]
-    patience: int
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One phase of training: what is minimised, over what, and how fast.
-
-    `rate(stage, name)` multiplies a parameter's learning rate; 0 freezes it. With `stopping`, it may end early.
-    `precision` is that of the operands of its products.
-    """
-
-    name: str
-    loss: Loss
-    epochs: tuple[Epoch, ...]
-    schedule: Schedule
-    pad_token: int
-    seed: int
-    rate: Callable[[str, str], float] = lambda stage, name: 1.0
-    stopping: Stopping | None = None
-    precision: Precision = "float32"
-
-
-@dataclass(frozen=True)
-class Trained:
-    """Parameters after a phase, the mean loss of each epoch, the seconds that it took, and the scores, if judged."""
-
-    parameters: NumpyParameters
-    losses: tuple[float, ...]
-    seconds: float
-    scores: tuple[float, ...] = ()
 
 
 @dataclass
@@ -113,19 +34,25 @@ class _Record:
     losses: list[float] = field(default_factory=list)
     sum: float = 0.0
     seconds: float = 0.0
-    scores: list[float] = field(default_factory=list)
+    held_out: list[float] = field(default_factory=list)
 
     def best(self) -> int:
-        """The first epoch of the highest score."""
-        return self.scores.index(max(self.scores))
+        """The first epoch of the lowest loss on rows held out."""
+        return self.held_out.index(min(self.held_out))
 
 
 def train(
-    phase: Phase, parameters: Mapping[str, Mapping[str, Any]], constants: Any, run: RunDirectory, programs: Programs
+    phase: Phase,
+    parameters: Mapping[str, Mapping[str, Any]],
+    constants: Any,
+    run: RunDirectory,
+    programs: Programs,
+    outlook: Outlook | None = None,
 ) -> Trained:
     """Run a phase from its last checkpoint in `run`, or from `parameters`; a finished phase is only read back.
 
-    `programs` may hold the steps of a phase of this name that differs in its seed alone.
+    `programs` may hold the steps of a phase of this name that differs in its seed alone. With an `outlook`, how long
+    all of the training takes is said in its first steps, and what is left of it after each epoch.
 
     Randomness depends on (seed, step) alone, so that an interrupted run ends with the parameters of one that was not
     (to the last bit where XLA adds in a fixed order: on one thread it does).
@@ -136,7 +63,7 @@ def train(
     trained, frozen = _partition(phase, parameters)
     finished = run.load(phase.name, trained)
     if finished is None:
-        state, record = _train(phase, trained, (frozen, constants), run, programs)
+        state, record = _train(phase, trained, (frozen, constants), run, programs, outlook)
         found = run.load(_best(phase), trained) if phase.stopping else None
         result = jax.tree.map(np.asarray, state[0]) if found is None else found[0]
         run.save(phase.name, result, asdict(record))
@@ -144,7 +71,9 @@ def train(
         run.remove(_best(phase))
     else:
         result, record = finished[0], _Record(**finished[1])
-    return Trained(_merge(result, frozen), tuple(record.losses), record.seconds, tuple(record.scores))
+    return Trained(
+        _merge(result, frozen), tuple(record.losses), record.seconds, tuple(record.held_out), len(phase.epochs)
+    )
 
 
 def first_step(phase: Phase, parameters: Mapping[str, Mapping[str, Any]]) -> tuple[Program, tuple[Any, ...]]:
@@ -167,7 +96,9 @@ def _begin(phase: Phase, parameters: Any) -> tuple[tuple[Any, Any], Any]:
     return (parameters, optimiser.init(parameters)), optimiser
 
 
-def _train(phase: Phase, parameters: Any, fixed: Any, run: RunDirectory, programs: Programs) -> tuple[Any, _Record]:
+def _train(
+    phase: Phase, parameters: Any, fixed: Any, run: RunDirectory, programs: Programs, outlook: Outlook | None
+) -> tuple[Any, _Record]:
     """Optimiser state and parameters after the last step, from the checkpoint if there is one."""
     total = sum(len(epoch.plan) for epoch in phase.epochs)
     state, optimiser = _begin(phase, parameters)
@@ -182,6 +113,8 @@ def _train(phase: Phase, parameters: Any, fixed: Any, run: RunDirectory, program
     steps = programs.get(phase.name, _compilers(phase, state, fixed, key, optimiser))
     pending: list[Array] = []
     _judge(phase, state[0], fixed[0], record, run)  # an epoch that was cut off when it was judged
+    outlook = outlook or Outlook({})
+    outlook.begin(phase.name, record.step)
     with Meter(phase.name, total, record.step) as meter:
         try:
             while record.step < total and not _enough(phase, record):
@@ -200,13 +133,15 @@ def _train(phase: Phase, parameters: Any, fixed: Any, run: RunDirectory, program
                     _settle(phase, record, pending, clock)
                     note = f"loss {record.sum / (index + 1):.4f}  {clock.tokens_per_second:,.0f} tokens/s"
                     meter.update(record.step, note)
+                    meter.line(outlook.first(record.step))
                     if epoch_ends:
                         record.losses.append(record.sum / len(data.plan))
                         record.sum = 0.0
-                        meter.line(f"{phase.name}: epoch {epoch + 1}/{len(phase.epochs)}  loss {record.losses[-1]:.4f}")
+                        told = f"{phase.name}: epoch {epoch + 1}/{len(phase.epochs)}  loss {record.losses[-1]:.4f}"
+                        meter.line(f"{told}  {outlook.left(record.step)}".rstrip())
                     _judge(phase, state[0], fixed[0], record, run)
                     if epoch_ends and phase.stopping:
-                        meter.line(f"{phase.name}: held-out rows  {record.scores[-1]:.4f}")
+                        meter.line(f"{phase.name}: held-out rows  loss {record.held_out[-1]:.4f}")
                     if clock.checkpoint_due() or (epoch_ends and phase.stopping):
                         run.save(_checkpoint(phase), tuple(state), asdict(record))
         except KeyboardInterrupt:
@@ -263,19 +198,19 @@ def _settle(phase: Phase, record: _Record, pending: list[Array], clock: _Clock) 
 
 
 def _judge(phase: Phase, trained: Any, frozen: Any, record: _Record, run: RunDirectory) -> None:
-    """Take the score of an epoch that has none yet into the record, and keep what is best so far."""
-    if phase.stopping is None or len(record.scores) == len(record.losses):
+    """Measure an epoch on rows held out that has not been yet, and keep what is best so far."""
+    if phase.stopping is None or len(record.held_out) == len(record.losses):
         return
-    record.scores.append(phase.stopping.score(jax.tree.map(np.array, _merge(trained, frozen))))
-    if record.best() == len(record.scores) - 1:
+    record.held_out.append(phase.stopping.loss(jax.tree.map(np.array, _merge(trained, frozen))))
+    if record.best() == len(record.held_out) - 1:
         run.save(_best(phase), trained, {})
 
 
 def _enough(phase: Phase, record: _Record) -> bool:
     """Whether no epoch was better for as long as it is to be waited for."""
-    if phase.stopping is None or not record.scores:
+    if phase.stopping is None or not record.held_out:
         return False
-    return len(record.scores) - 1 - record.best() >= phase.stopping.patience
+    return len(record.held_out) - 1 - record.best() >= phase.stopping.patience
 
 
 def _best(phase: Phase) -> str:
@@ -284,37 +219,6 @@ def _best(phase: Phase) -> str:
 
 def _checkpoint(phase: Phase) -> str:
     return f"{phase.name}.checkpoint"
-
-
-def batch_arrays(batch: Batch, progress: float) -> dict[str, Any]:
-    """The arrays of a batch by name, as losses and the model take them."""
-    return {
-        **batch.inputs,
-        "targets": batch.targets,
-        "weight": batch.weight,
-        "progress": np.float32(progress),
-    }
-
-
-@dataclass(frozen=True)
-class RandomDropout:
-    """Dropout at the model's own places, the same for the same key (Srivastava et al. 2014).
-
-    Random bytes decide, four to a random word: on a CPU the generator is what dropout costs. `hidden` and `attention`
-    are the rates for activations and for attention weights, rounded to 1/256.
-    """
-
-    key: Array
-    hidden: float = 0.1
-    attention: float = 0.1
-
-    def __call__(self, name: str, x: Array) -> Array:
-        """`x` with some of its values 0 and the others scaled up; `name` picks the random stream."""
-        dropped = round(256 * (self.attention if name.endswith("/weights") else self.hidden))
-        if dropped == 0:
-            return x
-        random = jax.random.bits(jax.random.fold_in(self.key, zlib.crc32(name.encode())), x.shape, jnp.uint8)
-        return jnp.where(random >= dropped, x * (256 / (256 - dropped)), 0.0)
 
 
 def _partition(phase: Phase, parameters: Mapping[str, Mapping[str, Any]]) -> tuple[Any, Any]:

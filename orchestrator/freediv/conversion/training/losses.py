@@ -12,7 +12,7 @@ from ...model import Architecture, Parameters, hidden_states, stages
 from ...model.answers import answer_of
 from ...model.functions.pooling import of_pooled, pooled
 from ...model.masks import made_of_mask
-from .loop import Loss
+from .phase import Loss
 
 Array = jax.Array
 _INPUTS = ("token_ids", "rows", "mask")
