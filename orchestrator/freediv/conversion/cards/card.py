@@ -227,9 +227,10 @@ def provenance_section(provenance: Provenance) -> Section:
 
 def training_device() -> str:
     """What this process trains on, in words."""
-    device = jax.devices()[0]
-    cores = len(os.sched_getaffinity(0))
-    return f"{cores} CPU core{'s' * (cores != 1)}" if device.platform == "cpu" else str(device.device_kind)
+    first, *others = jax.devices()
+    cores, count = len(os.sched_getaffinity(0)), 1 + len(others)
+    name = f"{cores} CPU core{'s' * (cores != 1)}" if first.platform == "cpu" else str(first.device_kind)
+    return f"{count} devices: {name}" if others else name
 
 
 def versions_section() -> Section:

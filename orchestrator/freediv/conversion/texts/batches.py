@@ -34,6 +34,12 @@ class Batch:
         """As a model takes them, by name."""
         return {"token_ids" if self.read.ndim == 2 else "rows": self.read, "mask": self.mask}
 
+    def filled(self, more: int) -> Batch:
+        """The same with so many rows more that only fill it."""
+        rows = np.concatenate([np.arange(len(self.weight)), np.zeros(more, np.int64)])
+        weight = np.concatenate([self.weight, np.zeros(more, np.float32)])
+        return Batch(self.read[rows], self.mask[rows], self.targets[rows], weight)
+
     @property
     def tokens(self) -> int:
         """Real tokens, without padding and without filling."""

@@ -18,8 +18,9 @@ from ...model import Parameters, in_precision
 from ...progress import Meter
 from ..run_directory import RunDirectory
 from ..texts.batches import Batch
+from .devices import devices
 from .outlook import Outlook
-from .phase import Array, Epoch, Phase, Trained, batch_arrays
+from .phase import Array, Epoch, Phase, Trained
 from .steps import Program, Programs
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
@@ -82,18 +83,18 @@ def first_step(phase: Phase, parameters: Mapping[str, Mapping[str, Any]]) -> tup
     """
     trained, frozen = _partition(phase, parameters)
     state, optimiser = _begin(phase, trained)
-    fixed, key, data = jax.device_put((frozen, None)), jax.random.key(phase.seed), phase.epochs[0]
+    fixed, key, data = devices().everywhere((frozen, None)), jax.random.key(phase.seed), phase.epochs[0]
     compile_step, *_ = _compilers(phase, state, fixed, key, optimiser).values()
     batch = data.plan.batch(0, data.sequences, data.targets, phase.pad_token)
     rate = np.float32(phase.schedule.learning_rate)
-    return compile_step(), (*state, fixed, batch_arrays(batch, 0.0), rate, key)
+    return compile_step(), (*state, fixed, devices().batch(batch, 0.0), rate, key)
 
 
 def _begin(phase: Phase, parameters: Any) -> tuple[tuple[Any, Any], Any]:
     """Parameters and their moments before the first step, and the optimiser."""
     optimiser = _optimiser(phase, parameters)
     parameters = jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), parameters)  # a copy, which the step donates
-    return (parameters, optimiser.init(parameters)), optimiser
+    return devices().everywhere((parameters, optimiser.init(parameters))), optimiser
 
 
 def _train(
@@ -106,8 +107,8 @@ def _train(
     found = run.load(_checkpoint(phase), state)
     if found is not None:
         # Copies: the step donates them, and a program out of JAX's cache would write into numpy's memory.
-        state, record = jax.tree.map(jnp.array, found[0]), _Record(**found[1])
-    fixed = jax.device_put(fixed)
+        state, record = devices().everywhere(jax.tree.map(jnp.array, found[0])), _Record(**found[1])
+    fixed = devices().everywhere(fixed)
     key = jax.random.key(phase.seed)
     clock = _Clock()
     steps = programs.get(phase.name, _compilers(phase, state, fixed, key, optimiser))
@@ -121,7 +122,7 @@ def _train(
                 epoch, index = _locate(phase.epochs, record.step)
                 data = phase.epochs[epoch]
                 batch = data.plan.batch(index, data.sequences, data.targets, phase.pad_token)
-                arrays = batch_arrays(batch, record.step / total)
+                arrays = devices().batch(batch, record.step / total)
                 rate = np.float32(phase.schedule.rate(record.step, total))
                 random = jax.random.fold_in(key, record.step)
                 *state, loss = steps[batch.length](*state, fixed, arrays, rate, random)
@@ -161,7 +162,7 @@ def _compilers(phase: Phase, state: Any, fixed: Any, key: Array, optimiser: Any)
                 first[length] = epoch.plan.batch(index, epoch.sequences, epoch.targets, phase.pad_token)
 
     def compile_for(batch: Batch) -> Program:
-        return step.lower(*state, fixed, batch_arrays(batch, 0.0), np.float32(0.0), key).compile()
+        return step.lower(*state, fixed, devices().batch(batch, 0.0), np.float32(0.0), key).compile()
 
     return {length: partial(compile_for, batch) for length, batch in first.items()}
 
@@ -254,7 +255,7 @@ def _optimiser(phase: Phase, parameters: Any) -> Any:
 
 
 def _step(phase: Phase, optimiser: Any) -> Any:
-    @partial(jax.jit, donate_argnums=(0, 1))
+    @partial(jax.jit, donate_argnums=(0, 1), out_shardings=devices().whole)
     def step(
         parameters: Parameters, state: Any, fixed: Any, batch: Mapping[str, Array], rate: Array, key: Array
     ) -> Any:
