@@ -10,6 +10,7 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, cast
@@ -253,3 +254,14 @@ def kept_directory(name: str) -> Path | None:
             if found.st_uid == os.geteuid() and not found.st_mode & 0o022 and os.access(directory, os.W_OK):
                 return directory
     return None
+
+
+def remove_oldest(directory: Path, most_bytes: int) -> None:
+    """Leave no more than so many bytes of files in a directory, those written last."""
+    with contextlib.suppress(OSError):  # another process does the same, or it is not ours to tidy
+        found = sorted(
+            ((entry.stat(), entry.path) for entry in os.scandir(directory)), key=lambda one: -one[0].st_mtime_ns
+        )
+        for total, (_, path) in zip(accumulate(own.st_size for own, _ in found), found, strict=True):
+            if total > most_bytes:
+                Path(path).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import stat
 import threading
 import time
@@ -92,7 +93,7 @@ def test_nothing_is_kept_where_nothing_can_be(tmp_path: Path, monkeypatch: pytes
 
 
 def test_the_oldest_programs_go(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_MOST", 2)
+    monkeypatch.setattr(module, "_MOST_BYTES", 2 * len(hashlib.sha256(b"").digest() + Compiler().code))
     for source in ("a", "b", "c"):
         kept(source, Compiler())
     compilers = {source: Compiler() for source in ("c", "b", "a")}

@@ -69,8 +69,10 @@ def audit(
     from ..audit.chart import draw
     from ..audit.page import print_page
     from ..audit.whole import audit_model
+    from ..conversion.compiled import keep_compiled
     from ..terminal import console
 
+    keep_compiled()
     chosen = attacks or _ATTACKS
     if chart is not None and not {"extraction", "continuous"} & set(chosen):
         raise UserError("--chart draws what students learned; add --attack extraction")

@@ -145,12 +145,14 @@ def sensitivity(
         --recipe chosen.yaml
     """
     from ..bench.choices import read_sensed, sense, tables_of
+    from ..conversion.compiled import keep_compiled
     from ..conversion.student.budget import Budget
     from ..conversion.texts.examples import read_texts
     from ..conversion.texts.pairing import as_read
     from ..model import read_model
     from ..terminal import console
 
+    keep_compiled()
     require_distinct(json_file, chart, recipe)
     limit = None if budget is None else Budget.of(budget)
     if (limit is None) != (recipe is None) or (limit is not None and not costs):
@@ -225,6 +227,7 @@ def quantize(
     """
     from functools import partial
 
+    from ..conversion.compiled import keep_compiled
     from ..conversion.measures.predictions import evaluate
     from ..conversion.output import new_directory, require_new
     from ..conversion.quantisation.quantising import ALL, Training, quantise
@@ -234,6 +237,7 @@ def quantize(
     from ..model import read_model
     from ..model.answers import answer_of
 
+    keep_compiled()
     require_distinct(json_file)
     if out is not None:
         require_new(out)

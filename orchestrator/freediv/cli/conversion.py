@@ -176,6 +176,7 @@ def finetune(
       freediv finetune all-MiniLM-L6-v2 --data names.jsonl --text-column tokens --label-column tags --answer pieces \
         -o teacher
     """
+    from ..conversion.compiled import keep_compiled
     from ..conversion.finetuning import FinetuneSettings
     from ..conversion.finetuning import finetune as train_teacher
     from ..conversion.making import Making
@@ -185,6 +186,7 @@ def finetune(
     from ..model.answers import ANSWERS
     from ..model.reading import reads_images
 
+    keep_compiled()
     if answer not in ANSWERS:
         raise UserError(f"--answer {answer}: there is no such kind of answer; known: {', '.join(ANSWERS)}")
     settings["blocks"] = () if blocks is None else read_blocks(blocks)
@@ -302,6 +304,7 @@ def convert(
         --published all-MiniLM-L6-v2 -o student
       freediv convert teacher --recipe configs/recipes/2quad-freediv.yaml --data train.tsv --budget "20 MB" -o student
     """
+    from ..conversion.compiled import keep_compiled
     from ..conversion.converting import Conversion
     from ..conversion.converting import convert as make_student
     from ..conversion.making import Making
@@ -311,6 +314,7 @@ def convert(
     from ..model import read_model, resolve_model
     from ..model.answers import WITHOUT_ANSWER, answer_of
 
+    keep_compiled()
     if budget is None and measured is not None:
         raise UserError("--measured belongs to --budget; add it")
     directory, chosen = resolve_model(teacher), read_recipe(recipe)

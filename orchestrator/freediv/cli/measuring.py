@@ -56,9 +56,11 @@ def predict(
               freediv predict reranker --pair "is it raining?" "bring an umbrella" --json
               freediv predict vit --image scan.png
     """
+    from ..conversion.compiled import keep_compiled
     from ..conversion.measures.predicting import predict as read
     from ..model import read_model
 
+    keep_compiled()
     given = texts_given(texts, pairs, file, text_columns, images, "read")
     loaded = read_model(model)
     if pieces and not loaded.architecture.padded:
@@ -135,6 +137,7 @@ def evaluate(
       freediv evaluate demo --data dev.tsv --secure deployment
     """
     from ..conversion.cards.card import require_card
+    from ..conversion.compiled import keep_compiled
     from ..conversion.measures.predictions import evaluate as measure
     from ..conversion.quantisation.quantising import evaluate_quantised
     from ..conversion.quantisation.stored import is_quantised, read_quantised
@@ -142,6 +145,7 @@ def evaluate(
     from ..model import read_model, resolve_model
     from ..model.answers import answer_of
 
+    keep_compiled()
     if card and secure is None:
         raise UserError("--card: plaintext accuracy is in the card already; add --secure DIR")
     if against is not None and secure is not None:
@@ -295,6 +299,7 @@ def headroom(
     Example:
       freediv headroom student --data reviews.jsonl --text-column text --length 64 --length 128 --against teacher
     """
+    from ..conversion.compiled import keep_compiled
     from ..conversion.measures.bounds import within_the_ring
     from ..conversion.measures.headroom import CAPACITY_BITS, bits_of
     from ..conversion.measures.range_check import check_ranges
@@ -304,6 +309,7 @@ def headroom(
     from ..model import read_model, resolve_model
     from ..model.reading import reads_images
 
+    keep_compiled()
     images = reads_images(resolve_model(model))
     if images and lengths:
         raise UserError("--length: the model reads images, which are not cut; leave it out")

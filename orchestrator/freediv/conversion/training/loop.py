@@ -21,7 +21,7 @@ from ..texts.batches import Batch
 from .devices import devices
 from .outlook import Outlook
 from .phase import Array, Epoch, Phase, Trained
-from .steps import Program, Programs
+from .steps import Lowered, Program, Programs
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
 STEPS_BETWEEN_REPORTS = 10
@@ -84,10 +84,10 @@ def first_step(phase: Phase, parameters: Mapping[str, Mapping[str, Any]]) -> tup
     trained, frozen = _partition(phase, parameters)
     state, optimiser = _begin(phase, trained)
     fixed, key, data = devices().everywhere((frozen, None)), jax.random.key(phase.seed), phase.epochs[0]
-    compile_step, *_ = _compilers(phase, state, fixed, key, optimiser).values()
+    lower, *_ = _lowered(phase, state, fixed, key, optimiser).values()
     batch = data.plan.batch(0, data.sequences, data.targets, phase.pad_token)
     rate = np.float32(phase.schedule.learning_rate)
-    return compile_step(), (*state, fixed, devices().batch(batch, 0.0), rate, key)
+    return lower().compile(), (*state, fixed, devices().batch(batch, 0.0), rate, key)
 
 
 def _begin(phase: Phase, parameters: Any) -> tuple[tuple[Any, Any], Any]:
@@ -111,7 +111,7 @@ def _train(
     fixed = devices().everywhere(fixed)
     key = jax.random.key(phase.seed)
     clock = _Clock()
-    steps = programs.get(phase.name, _compilers(phase, state, fixed, key, optimiser))
+    steps = programs.get(phase.name, _lowered(phase, state, fixed, key, optimiser))
     pending: list[Array] = []
     _judge(phase, state[0], fixed[0], record, run)  # an epoch that was cut off when it was judged
     outlook = outlook or Outlook({})
@@ -152,8 +152,8 @@ def _train(
     return state, record
 
 
-def _compilers(phase: Phase, state: Any, fixed: Any, key: Array, optimiser: Any) -> dict[int, Callable[[], Program]]:
-    """What compiles the step, for each length that batches are padded to."""
+def _lowered(phase: Phase, state: Any, fixed: Any, key: Array, optimiser: Any) -> dict[int, Callable[[], Lowered]]:
+    """What traces the step, for each length that batches are padded to."""
     step = _step(phase, optimiser)
     first: dict[int, Batch] = {}
     for epoch in phase.epochs:
@@ -161,10 +161,10 @@ def _compilers(phase: Phase, state: Any, fixed: Any, key: Array, optimiser: Any)
             if length not in first:
                 first[length] = epoch.plan.batch(index, epoch.sequences, epoch.targets, phase.pad_token)
 
-    def compile_for(batch: Batch) -> Program:
-        return step.lower(*state, fixed, devices().batch(batch, 0.0), np.float32(0.0), key).compile()
+    def lower(batch: Batch) -> Lowered:
+        return step.lower(*state, fixed, devices().batch(batch, 0.0), np.float32(0.0), key)
 
-    return {length: partial(compile_for, batch) for length, batch in first.items()}
+    return {length: partial(lower, batch) for length, batch in first.items()}
 
 
 class _Clock:

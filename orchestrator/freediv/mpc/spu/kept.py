@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ...files import kept_directory
+from ...files import kept_directory, remove_oldest
 
-_MOST = 4000
-"""Programs, of some kilobytes each; the oldest go."""
+_MOST_BYTES = 100_000_000
+"""Of programs, of some kilobytes each; the oldest go."""
 _PATIENCE_S = 10.0
 """How long another process may take: one that stands still keeps nobody waiting."""
 
@@ -41,7 +41,7 @@ def kept(source: str, compile: Callable[[], bytes]) -> bytes:
             file.truncate()
             file.write(hashlib.sha256(code).digest() + code)
             file.flush()
-            _tidy(directory)
+            remove_oldest(directory, _MOST_BYTES)
     return code
 
 
@@ -67,9 +67,3 @@ def _locked(descriptor: int) -> bool:
 def _sound(content: bytes) -> bytes | None:
     digest, code = content[:32], content[32:]
     return code if digest == hashlib.sha256(code).digest() else None
-
-
-def _tidy(directory: Path) -> None:
-    found = sorted((entry.stat().st_mtime, entry.path) for entry in os.scandir(directory))
-    for _, path in found[:-_MOST]:
-        Path(path).unlink(missing_ok=True)
