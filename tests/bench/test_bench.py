@@ -160,7 +160,8 @@ def test_the_network_model_adds_bytes_and_messages() -> None:
 
 def test_what_a_model_costs_is_added_to_its_card(tmp_path: Path) -> None:
     model = make_tiny_model(tmp_path / "tiny")
-    shutil.copyfile((read_model("demo").directory or tmp_path) / "README.md", model / "README.md")
+    for name in ("README.md", "measurements.json"):
+        shutil.copyfile((read_model("demo").directory or tmp_path) / name, model / name)
     file = tmp_path / "rows.json"
     arguments = ["model", str(model), "--length", "16", "--repeats", "1", "--card", "--json", str(file)]
     done = CliRunner().invoke(bench, arguments, catch_exceptions=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,8 @@ def test_a_card_says_how_good_a_recipe_of_its_name_is_and_a_damaged_one_is_refus
     assert (own.headroom_bits, own.of) == (7.22, "one of its layers, 32 word pieces")
     [alone] = of_models([recipe], [])
     assert (alone.by, alone.accuracy, alone.sent_bytes) == ("not measured", None, None)
-    damaged = tmp_path / "2quad.md"
-    damaged.write_text(card.read_text(encoding="utf-8").replace("headroom_bits: 7.22", "headroom_bits: [x]"))
+    damaged = Path(shutil.copy(card, tmp_path))
+    measurements = card.with_suffix(".json").read_text(encoding="utf-8")
+    damaged.with_suffix(".json").write_text(measurements.replace('"headroom_bits": 7.22', '"headroom_bits": ["x"]'))
     with pytest.raises(UserError, match=r"2quad\.md: its card holds what no command of freediv writes"):
         of_models([recipe, damaged], [])

@@ -61,7 +61,7 @@ def test_only_named_layers_of_a_teacher_and_a_student_change(
     for stage in ("encoder.0.attention", "encoder.0.feed_forward"):
         assert all(np.array_equal(own[stage][name], before[stage][name]) for name in before[stage])
     assert not np.allclose(own["encoder.1.attention"]["qkv.weight"], before["encoder.1.attention"]["qkv.weight"])
-    assert "blocks:\n- 1\n" in (student / "README.md").read_text()
+    assert read_card(student)["blocks"] == [1] and "blocks:\n- 1\n" in (student / "README.md").read_text()
 
 
 def test_a_step_keeps_nothing_of_what_lies_below_and_no_moments_of_what_stays(

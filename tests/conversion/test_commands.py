@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
+from freediv.conversion.cards.card import read_card
 from freediv.model import as_stored, read_model, read_pretrained
+from huggingface_hub import ModelCard
 
 from .conftest import Task, freediv
 
@@ -39,10 +40,11 @@ def test_a_teacher_and_a_tsv_end_as_a_student_with_a_card(
     )
     assert model.architecture.label_names == ("negative", "positive")
     card = (student / "README.md").read_text()
-    front = yaml.safe_load(card.split("---")[1])["freediv"]
-    assert front["accuracy"]["dev"]["teacher"] == found["out"]
-    assert front["accuracy"]["dev"]["student"]["correct"] == found["student"]["correct"]
-    assert model.certificate.headroom_bits == front["headroom_bits"] > 1
+    kept = read_card(student)
+    assert kept["accuracy"]["dev"]["teacher"] == found["out"]
+    assert kept["accuracy"]["dev"]["student"]["correct"] == found["student"]["correct"]
+    assert model.certificate.headroom_bits == kept["headroom_bits"] > 1
+    assert kept["model"]["functions"] == [model.architecture.functions[0].model_dump()]
     for told in (
         "Made by a test.",
         "freediv convert",
@@ -52,6 +54,14 @@ def test_a_teacher_and_a_tsv_end_as_a_student_with_a_card(
         "jax",
     ):
         assert told in card
+    front = ModelCard(card).data  # as a hub reads it
+    assert (front.library_name, front.pipeline_tag, front.metrics) == ("freediv", "text-classification", ["accuracy"])
+    assert front.base_model is None and front.get("freediv") is None  # the teacher's directory is on no hub
+    results = {one.dataset_name: one for one in front.eval_results or []}
+    assert set(results) == {task.dev.name, f"{task.train.name}, rows kept out of the training"}
+    on_dev = results[task.dev.name]
+    assert (on_dev.task_type, on_dev.dataset_type, on_dev.metric_type) == ("text-classification", "dev", "accuracy")
+    assert on_dev.metric_value == found["student"]["accuracy"]
     assert [path.name for path in tmp_path.iterdir()] == ["student"]
 
 
@@ -72,8 +82,7 @@ def test_a_published_word_table_is_kept_as_it_is_whatever_the_training_did_to_th
         json.loads((path / "tokenizer.json").read_text())["model"]["vocab"] for path in (student, task.pretrained)
     ]
     assert pieces[0] == pieces[1]
-    front = yaml.safe_load((student / "README.md").read_text().split("---")[1])["freediv"]
-    accuracy = front["accuracy"]["dev"]
+    accuracy = read_card(student)["accuracy"]["dev"]
     assert accuracy["student"]["accuracy"] > accuracy["teacher"]["accuracy"] - 0.03
 
 

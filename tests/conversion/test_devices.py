@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
-import yaml
+from freediv.conversion.cards.card import read_card
 from freediv.conversion.texts.batches import plan_batches
 from freediv.model import write_model
 from safetensors.numpy import load_file
@@ -137,8 +137,7 @@ def test_four_devices_train_what_one_does_on_batches_that_are_spread_over_them(d
     assert (alone.status, several.status) == (0, 0), alone.error + several.error
     assert several.shares_of(12) == {3}
     require_alike(directory, "1", "4")
-    front = yaml.safe_load((directory / "4-s" / "README.md").read_text().split("---")[1])["freediv"]
-    assert front["device"].startswith("4 devices: ")
+    assert read_card(directory / "4-s")["device"].startswith("4 devices: ")
 
 
 def test_a_checkpoint_of_two_devices_goes_on_on_one(directory: Path, alone: Run) -> None:

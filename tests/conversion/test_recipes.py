@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from freediv.conversion.cards.card import read_card
 from freediv.conversion.measures.bounds import stage_bounds, within_the_ring
 from freediv.conversion.measures.headroom import measure_headroom
 from freediv.conversion.run_directory import RunDirectory
@@ -316,7 +317,8 @@ def test_a_student_goes_on_from_another_and_loses_its_roots(
         for name, value in own.items():
             np.testing.assert_allclose(rootless.parameters[stage][name], value, atol=1e-2)
     card = (tmp_path / "rootless" / "README.md").read_text()
-    assert "start: rooted" in card and "| norms |" in card and "| hidden |" not in card
+    assert read_card(tmp_path / "rootless")["start"] == "rooted"
+    assert "| norms |" in card and "| hidden |" not in card
     assert freediv(monkeypatch, "results", tmp_path / "rootless", "--markdown") == 0
     assert "after rooted" in capsys.readouterr().out
     assert convert("2quad-freediv-no-roots", "longer", "--start", tmp_path / "rootless") == 0  # limits or not

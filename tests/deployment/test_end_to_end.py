@@ -221,7 +221,8 @@ def test_pairs_of_three_classes_are_answered_as_in_the_clear(cluster: Cluster, t
     done = run_command("infer", cluster.directory, "--pair", *PAIRS[0], "--file", tmp_path / "pairs.csv", *columns)
     assert done.returncode == 0, done.stderr
     assert " | ".join(PAIRS[0]) in done.stdout and "7 sentences" in done.stdout
-    shutil.copyfile((read_model("demo").directory or tmp_path) / "README.md", directory / "README.md")
+    for name in ("README.md", "measurements.json"):
+        shutil.copyfile((read_model("demo").directory or tmp_path) / name, directory / name)
     done = run_command(
         "evaluate", directory, "--data", tmp_path / "pairs.csv", *columns, "--secure", cluster.directory, "--json",
         "--card",

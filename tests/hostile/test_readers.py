@@ -39,7 +39,7 @@ from .test_parsers import altered, damaged, fuzz
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODEL_ID = "0" * 32
 ARCHITECTURE = architecture(layers=1, vocabulary=20, hidden=8, positions=40)
-CARD = (REPOSITORY / "orchestrator" / "freediv" / "models" / "demo" / "README.md").read_bytes()
+CARD = (REPOSITORY / "configs" / "recipes" / "cards" / "2quad.json").read_bytes()
 RECIPE = (REPOSITORY / "configs" / "recipes" / "2quad-freediv.yaml").read_bytes()
 
 
@@ -101,7 +101,8 @@ def sound_files(directory: Path) -> dict[str, Reader]:
     kept = json.dumps({"model_id": MODEL_ID, "key": "0" * 64}).encode()
     of_store = (UserError, ValueError)
     return {
-        "card": Reader("README.md", CARD, read_cards),
+        "card": Reader("measurements.json", CARD, read_cards),
+        "card of old": Reader("README.md", in_front({"freediv": json.loads(CARD)}), read_cards),
         "recipe": Reader("recipe.yaml", RECIPE, lambda place: read_recipe(place / "recipe.yaml")),
         "records": Reader("run", make_run_cost().model_dump_json().encode(), read_records),
         "run": Reader("run.json", b'{"command": "convert"}', read_run_directory),
@@ -121,7 +122,9 @@ def readers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reader]:
     return sound_files(tmp_path_factory.mktemp("sound"))
 
 
-NAMES = ("card", "recipe", "records", "run", "manifest", "share", "active", "spent", "randomness", "revoked")
+NAMES = (
+    "card", "card of old", "recipe", "records", "run", "manifest", "share", "active", "spent", "randomness", "revoked"
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -136,7 +139,7 @@ def test_a_file_is_read_or_refused_in_one_line(
         contents.append(altered(json.loads(reader.sound)).map(lambda found: json.dumps(found).encode()))
     if name == "recipe":
         contents.append(altered(yaml.safe_load(reader.sound)).map(lambda found: json.dumps(found).encode()))
-    if name == "card":
+    if name == "card of old":
         front = yaml.safe_load(reader.sound.split(b"---\n")[1])
         contents.append(altered(json.loads(json.dumps(front))).map(in_front))
     read_or_refuse(reader, tmp_path_factory.mktemp("file"), data.draw(st.one_of(contents)))
@@ -158,6 +161,7 @@ ODD = [
     b"---\n" * 3, BOMB, BOMB + b"name: *n\ndata: *n\n",
     b"---\nfreediv: {accuracy: {dev: {correct: 5, count: 0}}}\n---\n",
     b"---\nfreediv: {accuracy: {dev: {correct: .inf, count: .nan}}}\n---\n",
+    b'{"accuracy": {"dev": {"correct": 5, "count": 0}}}', b'{"accuracy": {"dev": {"correct": Infinity, "count": NaN}}}',
     b"---\n" + BOMB + b"freediv: {accuracy: {dev: {correct: 1, count: 2}}, recipe: *n}\n---\n",
 ]  # fmt: skip
 

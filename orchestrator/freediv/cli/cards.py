@@ -39,8 +39,8 @@ _SLOTS = ("attention", "activation", "attention_norm", "feed_forward_norm", "hea
 def results(models: tuple[Path, ...], frame: bool, measured: Path | None, markdown: bool, as_json: bool) -> None:
     """Models side by side, by their cards: accuracy before and after distillation, secure, cost per layer, training.
 
-    MODEL is a directory, or a card that was put aside. `finetune` and `convert` write the cards; `evaluate --secure DIR
-    --card` and `bench model MODEL --card` add to them.
+    MODEL is a directory, or a card that was put aside, NAME.md with NAME.json. `finetune` and `convert` write the
+    cards; `evaluate --secure DIR --card` and `bench model MODEL --card` add to them.
 
     With --frame: every variant that `bench` knows, what others publish, and each MODEL, which may also be a recipe, in
     the columns of a survey (Li et al. 2025). A card that was put aside says how good the recipe of its name is.

@@ -184,6 +184,7 @@ def finetune(
     from ..conversion.training.blocks import read_blocks
     from ..model import resolve_model
     from ..model.answers import ANSWERS
+    from ..model.checkpoints.hub import repository_of
     from ..model.reading import reads_images
 
     keep_compiled()
@@ -202,7 +203,8 @@ def finetune(
     dev_examples = None
     if dev is not None:
         dev_examples = read(dev, label_names=examples.label_names, numbered=names is not None)
-    making = Making(examples, dev_examples, out, _command_line(), _in_unicode(note), run, _resolved(guide))
+    base = repository_of(str(pretrained))
+    making = Making(examples, dev_examples, out, _command_line(), _in_unicode(note), run, _resolved(guide), base)
     made = train_teacher(directory, FinetuneSettings(answer=answer, **settings), making)
     for name, data_set in (("held-out rows", "held out"), ("dev", "dev")):
         if evaluation := made.accuracy[data_set]["teacher"]:
@@ -313,6 +315,7 @@ def convert(
     from ..conversion.training.blocks import read_blocks
     from ..model import read_model, resolve_model
     from ..model.answers import WITHOUT_ANSWER, answer_of
+    from ..model.checkpoints.hub import repository_of
 
     keep_compiled()
     if budget is None and measured is not None:
@@ -335,9 +338,10 @@ def convert(
         chosen = chosen.model_copy(update={"precision": precision})
     if blocks is not None:
         chosen = chosen.model_copy(update={"blocks": read_blocks(blocks)})
+    base = repository_of(str(published or teacher))
     made = make_student(
         Conversion(directory, chosen, _resolved(published), _resolved(start), seeds, allow_overflow),
-        Making(examples, dev_examples, out, _command_line(), _in_unicode(note), run, _resolved(guide)),
+        Making(examples, dev_examples, out, _command_line(), _in_unicode(note), run, _resolved(guide), base),
     )
     for name in ("teacher", "student"):
         if evaluation := made.accuracy.get("dev", {}).get(name):

@@ -19,12 +19,13 @@ from .cards.card import (
     accuracy_section,
     agreement_section,
     headroom_section,
+    model_of,
     model_section,
     provenance_section,
-    render_card,
     training_device,
     training_section,
     versions_section,
+    write_card,
 )
 from .measures.bounds import stage_bounds
 from .measures.evaluation import ACCURACY, Estimate, Evaluation
@@ -53,6 +54,7 @@ class Making:
         command, note: for the card.
         run: directory of checkpoints; what it holds is gone on from. None: beside `out`, and removed when done.
         guide: a larger classifier of the same labels, whose probabilities are learned.
+        base: the name on a hub of the model that it is made from, where it has one.
     """
 
     examples: Examples
@@ -62,6 +64,7 @@ class Making:
     note: str = ""
     run: Path | None = None
     guide: Path | None = None
+    base: str | None = None
 
 
 @dataclass(frozen=True)
@@ -149,20 +152,20 @@ def make(making: Making, share: float, begin: Callable[[Examples, Examples], Way
     }
     with new_directory(making.out) as directory:
         way.write(chosen, products[chosen.seed][0], directory)
-        card = _card(making, way, measured, chosen, accuracy)
-        (directory / "README.md").write_text(card, encoding="utf-8")
+        _write_card(directory, making, way, measured, chosen, accuracy)
     if making.run is None:
         shutil.rmtree(run_path, ignore_errors=True)
     return Made(chosen, accuracy)
 
 
-def _card(
+def _write_card(
+    directory: Path,
     making: Making,
     way: Way,
     measured: Measured,
     chosen: Attempt,
     accuracy: Mapping[str, Mapping[str, Evaluation | None]],
-) -> str:
+) -> None:
     known: dict[str, dict[str, object]] = {
         data: {who: one.to_dict() for who, one in own.items() if one is not None} for data, own in accuracy.items()
     }
@@ -171,20 +174,19 @@ def _card(
     headroom, examples = chosen.headroom, making.examples
     answer = answer_of(chosen.model.architecture)
     measure = answer.measures(chosen.model.architecture)[0].name
-    summary = {
-        "library_name": "freediv",
-        "pipeline_tag": answer.pipeline if chosen.model.architecture.padded else answer.image_pipeline,
-        "freediv": {
-            **way.facts,
-            **({} if making.guide is None else {"guide": making.guide.name}),
-            "seed": chosen.seed,
-            **({} if headroom is None else {"headroom_bits": round(headroom.bits, 2)}),
-            "training_seconds": round(chosen.seconds),
-            "device": training_device(),
-            **({} if measure == ACCURACY else {"measure": measure}),
-            "accuracy": known,
-            "seeds": [attempt.summary() for attempt in measured.attempts],
-        },
+    sources = {"held out": examples, "dev": making.dev}
+    card = {
+        **way.facts,
+        "model": model_of(chosen.model.architecture),
+        **({} if making.guide is None else {"guide": making.guide.name}),
+        "seed": chosen.seed,
+        **({} if headroom is None else {"headroom_bits": round(headroom.bits, 2)}),
+        "training_seconds": round(chosen.seconds),
+        "device": training_device(),
+        **({} if measure == ACCURACY else {"measure": measure}),
+        "data": {data: one.source.name for data, one in sources.items() if one is not None and data in known},
+        "accuracy": known,
+        "seeds": [attempt.summary() for attempt in measured.attempts],
     }
     provenance = Provenance(making.command, examples.source.name, examples.digest, len(way.kept), making.note)
     model = chosen.model
@@ -199,4 +201,5 @@ def _card(
         training_section(chosen.phases),
         versions_section(),
     ]
-    return render_card(f"{making.out.name}: {way.title}", summary, sections)
+    task = answer.pipeline if chosen.model.architecture.padded else answer.image_pipeline
+    write_card(directory, making.out.name, way.title, task, card, sections, making.base)

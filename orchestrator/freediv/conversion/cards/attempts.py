@@ -46,7 +46,7 @@ class Attempt:
         return sum(one.value * one.count for one in self.agreement.values()) / count if count else 0.0
 
     def summary(self) -> dict[str, object]:
-        """For a card's front matter."""
+        """For what programs read of a card."""
         found: dict[str, object] = {"seed": self.seed, "training_seconds": round(self.seconds)}
         if self.headroom is not None:
             found["headroom_bits"] = round(self.headroom.bits, 2)

@@ -1,7 +1,12 @@
-"""Model cards: what a model is, how it was made and what was measured, written by the command that made it."""
+"""Model cards: what a model is, how it was made and what was measured, written by the command that made it.
+
+A card is two files: README.md, a page for people whose front matter a hub reads, and `measurements.json`, for programs.
+Of a card that was put aside as NAME.md it is NAME.json.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,8 +28,10 @@ from ..measures.bounds import within_the_ring
 from ..measures.evaluation import ACCURACY, Estimate, Evaluation, estimate_of
 from ..measures.headroom import CAPACITY_BITS, Headroom
 from ..training.phase import Trained
+from .hub import front_matter
 
 _MOST_BYTES = 1 << 20  # of a card that is read
+_PAGE, _MEASUREMENTS = "README.md", "measurements.json"
 Section = tuple[str, str]
 """A heading and the Markdown below it."""
 
@@ -40,26 +47,46 @@ class Provenance:
     note: str = ""
 
 
-def render_card(title: str, summary: Mapping[str, Any], sections: Iterable[Section]) -> str:
-    """A README.md: `summary` as YAML front matter for programs, then the sections for people."""
-    front = yaml.safe_dump(dict(summary), sort_keys=False, allow_unicode=True)
+def write_card(
+    directory: Path, name: str, title: str, task: str, card: Mapping[str, Any], sections: Iterable[Section],
+    base: str | None = None,
+) -> None:  # fmt: skip
+    """Write a model's card.
+
+    Args:
+        directory: the model's, which is being written.
+        name: of the model.
+        title: what it is, in a few words.
+        task: what it does, as a hub calls that.
+        card: what programs read.
+        sections: the page for people.
+        base: the model on a hub that it was made from.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    front = _dumped(front_matter(name, task, card, base))
+    about = f"What programs read of this page is in `{_MEASUREMENTS}` beside it."
     body = "".join(f"\n## {heading}\n\n{text.strip()}\n" for heading, text in sections if text.strip())
-    return f"---\n{front}---\n\n# {title}\n{body}"
+    replace_file(directory / _PAGE, f"---\n{front}---\n\n# {name}: {title}\n\n{about}\n{body}")
+    _write_measurements(directory / _MEASUREMENTS, card)
 
 
 def read_card(model: Path) -> dict[str, Any]:
-    """What a model's card says to programs: its front matter under `freediv`, with an accuracy at least.
+    """What a model's card says to programs, with an accuracy at least.
 
-    `model` is a directory, or a card by itself.
+    `model` is a directory, or a page that was put aside with its measurements.
 
     Raises:
         UserError: there is no such card.
     """
-    path = model if model.is_file() else model / "README.md"
+    page, measurements = _files(model)
+    path = measurements if measurements.exists() else page
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError
-        found = yaml.safe_load(path.read_text(encoding="utf-8").split("---\n")[1])["freediv"]
+        text = path.read_text(encoding="utf-8")
+        found = json.loads(text) if path == measurements else _of_old_form(text)
         own_accuracy(found)
         return dict(found)
     except (
@@ -73,9 +100,23 @@ def read_card(model: Path) -> dict[str, Any]:
         RecursionError,
         yaml.YAMLError,
     ):
+        beside = "" if page.name == _PAGE else f"; of one put aside, {measurements.name} is the model's {_MEASUREMENTS}"
         raise UserError(
-            f"{path}: no card with an accuracy; `freediv convert` and `freediv finetune` write one"
+            f"{path}: no card with an accuracy; `freediv convert` and `freediv finetune` write one{beside}"
         ) from None
+
+
+def _files(model: Path) -> tuple[Path, Path]:
+    """A card's page, and what programs read."""
+    page = model if model.is_file() else model / _PAGE
+    return page, page.with_name(_MEASUREMENTS) if page.name == _PAGE else page.with_suffix(".json")
+
+
+def _of_old_form(page: str) -> Any:
+    """Cards were one file once, and what programs read was part of the front matter: models that people have, have it
+    there.
+    """
+    return yaml.safe_load(page.split("---\n")[1])["freediv"]
 
 
 def own_accuracy(card: Mapping[str, Any]) -> Estimate:
@@ -92,29 +133,69 @@ def require_card(directory: Path) -> None:
         UserError: as `extend_card`.
     """
     read_card(directory)
-    with opened_output(directory / "README.md"):
+    page, measurements = _files(directory)
+    _read_page(page)
+    with opened_output(page), opened_output(measurements):
         pass
 
 
 def extend_card(directory: Path, key: str, value: Mapping[str, Any], section: Section) -> None:
     """Add to a model's card what was measured later: `value` under `key` for programs, a section for people.
 
-    What was there of the same key and heading is replaced.
+    What was there of the same key and heading is replaced; the front matter stays as it is.
 
     Raises:
         UserError: there is no card, or it cannot be written.
     """
-    path, heading = directory / "README.md", f"\n## {section[0]}\n"
-    read_card(directory)
-    _, front, body = path.read_text(encoding="utf-8").split("---\n", 2)
-    summary = yaml.safe_load(front)
-    summary["freediv"][key] = dict(value)
+    card = read_card(directory) | {key: dict(value)}
+    page, measurements = _files(directory)
+    front, body = _read_page(page)
+    heading = f"\n## {section[0]}\n"
     before, _, after = body.partition(heading)
     rest = after.find("\n## ")
     body = before.rstrip("\n") + "\n" + (after[rest:] if rest >= 0 else "")
-    front = yaml.safe_dump(summary, sort_keys=False, allow_unicode=True)
-    text = f"---\n{front}---\n{body.rstrip()}\n{heading}\n{section[1].strip()}\n"
-    replace_file(path, text)
+    _write_measurements(measurements, card)
+    replace_file(page, f"{front}{body.rstrip()}\n{heading}\n{section[1].strip()}\n")
+
+
+def _read_page(page: Path) -> tuple[str, str]:
+    """Its front matter as it stands, without what programs read in the old form, and what follows."""
+    try:
+        text = page.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{page}: no page to add to ({error}); `freediv convert` writes one") from None
+    parts = text.split("---\n", 2)
+    if len(parts) < 3 or parts[0]:
+        return "", text
+    try:
+        known = yaml.safe_load(parts[1])
+        if "freediv" in known:
+            card = known.pop("freediv")
+            own = front_matter(page.parent.resolve().name, known.get("pipeline_tag", "text-classification"), card)
+            parts[1] = _dumped(known | own)
+    except (TypeError, ValueError, AttributeError, yaml.YAMLError):
+        raise UserError(f"{page}: its front matter is none that freediv wrote; mend it") from None
+    return f"---\n{parts[1]}---\n", parts[2]
+
+
+def _dumped(front: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(front), sort_keys=False, allow_unicode=True)
+
+
+def _write_measurements(path: Path, card: Mapping[str, Any]) -> None:
+    replace_file(path, json.dumps(card, indent=2, ensure_ascii=False) + "\n")
+
+
+def model_of(architecture: Architecture) -> dict[str, Any]:
+    """What the model is, for programs: its size, and the functions that layers of it have."""
+    functions = dict.fromkeys(tuple(own.model_dump().items()) for own in architecture.functions)
+    return {
+        "family": architecture.family,
+        "layers": architecture.layers,
+        "hidden": architecture.hidden,
+        "functions": [dict(own) for own in functions],
+        "thinner": thinness(architecture),
+    }
 
 
 def model_section(architecture: Architecture, more: str = "") -> Section:

@@ -47,7 +47,7 @@ class Estimate:
         return {**counts, self.measure: self.value, "low": self.low, "high": self.high}
 
     def of_all(self) -> dict[str, object]:
-        """As short as a card's table for programs has it."""
+        """As short as cards have it, for programs."""
         if self.correct is None:
             return {self.measure: self.value, "count": self.count}
         return {"correct": self.correct, "count": self.count}

@@ -23,6 +23,11 @@ _WITHOUT_SAFETENSORS = ("pytorch_model.bin", "pytorch_model.bin.index.json", "py
 """Which nothing but tensors is read of."""
 
 
+def repository_of(name: str) -> str | None:
+    """`owner/name` of a model that is named by its place on a hub; None: it is a directory."""
+    return name.removeprefix(PREFIX).partition("@")[0] if name.startswith(PREFIX) else None
+
+
 def fetch_model(name: str) -> Path:
     """The directory of a model on the hub, fetched if need be.
 
