@@ -10,11 +10,14 @@ import matplotlib
 from ..conversion.measures.evaluation import Estimate
 from ..conversion.student.sensitivity import Sensitivity
 from ..files import NewFile
+from .claim import Beside
 from .measure import Measurement
+from .peers import CLAIM
 
 matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 _PANELS = (
@@ -40,18 +43,44 @@ def save(figure: Figure, picture: NewFile) -> None:
 def bars(measurements: Sequence[Measurement], title: str, picture: NewFile) -> None:
     """Seconds, bytes and messages of every variant, one panel each; SVG or PNG by the file's suffix."""
     figure, panels = plt.subplots(1, 3, figsize=(13, 0.45 * len(measurements) + 1.6), sharey=True, layout="constrained")
+    _costs(measurements, panels)
+    figure.suptitle(title)
+    save(figure, picture)
+
+
+def claim(measurements: Sequence[Measurement], found: Mapping[str, Beside], title: str, picture: NewFile) -> None:
+    """The same, with a mark where the published time would lie, and accuracies with their 95 % intervals."""
+    figure, panels = plt.subplots(1, 4, figsize=(17, 0.45 * len(measurements) + 1.9), sharey=True, layout="constrained")
+    _costs(measurements, panels[:3])
+    published = measurements[0].seconds / CLAIM.times_faster
+    panels[0].axvline(published, color="black", linestyle="--", linewidth=1)
+    panels[0].set_xlabel(f"seconds; dashed: {CLAIM.times_faster:.2f}x, as {CLAIM.source} published")
+    for m in measurements:
+        own = found[m.variant.partition(",")[0]].kept
+        if own is not None:
+            one = own.accuracy
+            interval = [[100 * (one.value - one.low)], [100 * (one.high - one.value)]]
+            panels[3].errorbar([100 * one.value], [m.variant], xerr=interval, fmt="o", capsize=4, color=_colour(m))
+    panels[3].set_xlabel("accuracy by its card, %")
+    panels[3].spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title)
+    save(figure, picture)
+
+
+def _costs(measurements: Sequence[Measurement], panels: Sequence[Axes]) -> None:
     names = [m.variant for m in measurements]
-    colours = [_OURS if name.startswith("ours") else _OTHERS for name in names]
     for panel, (field, unit, label) in zip(panels, _PANELS, strict=True):
         values = [getattr(m, field) / unit for m in measurements]
-        drawn = panel.barh(names, values, color=colours)
+        drawn = panel.barh(names, values, color=[_colour(m) for m in measurements])
         panel.bar_label(drawn, fmt=lambda v: f"{v:,.3g}" if v < 1000 else f"{v:,.0f}", padding=3, fontsize=9)
         panel.set_xlabel(label)
         panel.margins(x=0.16)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()
-    figure.suptitle(title)
-    save(figure, picture)
+
+
+def _colour(measured: Measurement) -> str:
+    return _OURS if measured.variant.startswith("ours") else _OTHERS
 
 
 def sensitivities(names: Sequence[str], found: Sequence[Sequence[Sensitivity]], picture: NewFile) -> None:

@@ -10,8 +10,10 @@ from rich.table import Table
 from ..conversion.cards.card import Section
 from ..conversion.cards.card import table as markdown
 from ..conversion.measures.evaluation import Estimate
+from .claim import Beside
 from .measure import Measurement
 from .network import Network
+from .peers import CLAIM
 
 
 def costs(measurements: Sequence[Measurement], title: str, part: Literal["model", "layer", "embedding"]) -> Table:
@@ -79,6 +81,32 @@ def accuracy_beside_cost(measurements: Sequence[Measurement], accuracies: Mappin
         table.add_row(
             m.variant, str(accuracies[m.variant]), f"{m.sent_bytes / 1e6:.1f}", f"{m.messages:.0f}",
             f"{m.seconds:.3f}", "" if beaten else "*",
+        )  # fmt: skip
+    return table
+
+
+def claim(measurements: Sequence[Measurement], found: Mapping[str, Beside], title: str) -> Table:
+    """What each variant cost, how many times less than the first, what was published of that, and how good a model is
+    that has its functions.
+    """
+    first = measurements[0]
+    title += (
+        f"\nMB and messages: sent by a party; x: how many times less than the first row\npublished: {CLAIM.source}, "
+        f"{CLAIM.of}, accuracy {CLAIM.accuracy}\naccuracies: by cards, of models as large as it says beside them"
+    )
+    costs = ("seconds", "±", "MB", "messages", "time", "published", "bytes", "msgs")
+    table = _table(title, *costs, "accuracy, 95 %", "by the card of")
+    for m in measurements:
+        own = found[m.variant.partition(",")[0]]  # lanes are no other functions
+        time, *ratios = first.seconds / m.seconds, first.sent_bytes / m.sent_bytes, first.messages / m.messages
+        accuracy, card = "-", "-"
+        if own.kept is not None:
+            accuracy = f"{own.kept.accuracy}" + ("" if own.kept.data == "dev" else f", {own.kept.data}")
+            card = own.kept.model
+        table.add_row(
+            m.variant, f"{m.seconds:.3f}", f"{m.spread:.0%}", f"{m.sent_bytes / 1e6:.1f}", f"{m.messages:.0f}",
+            f"{time:.2f}x", "-" if own.published is None else f"{own.published.times_faster:.2f}x",
+            *(f"{ratio:.2f}x" for ratio in ratios), accuracy, card,
         )  # fmt: skip
     return table
 
