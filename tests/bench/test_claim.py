@@ -20,14 +20,15 @@ from freediv.model import parameter_shapes, read_model
 from tiny import make_tiny_model
 
 CARDS = Path(__file__).resolve().parents[2] / "configs" / "recipes" / "cards"
-DEMO = read_model("demo").directory or Path()
+STUDENT = CARDS / "2quad-freediv.md"
 
 
 def test_each_row_has_its_ratios_what_was_published_and_the_accuracy_of_its_functions(tmp_path: Path) -> None:
     file, chart = tmp_path / "rows.json", tmp_path / "claim.svg"
-    arguments = ["claim", "--size", "bert-tiny", "--part", "layer", "--length", "8", "--repeats", "1"]
+    arguments = ["claim", "--size", "bert-tiny", "--length", "8", "--repeats", "1"]
     arguments += ["--variants", "baseline,paper-softmax-freediv,ours"]
-    arguments += ["--card", str(CARDS / "teacher.md"), "--card", "demo", "--json", str(file), "--chart", str(chart)]
+    arguments += ["--card", str(CARDS / "teacher.md"), "--card", str(STUDENT)]
+    arguments += ["--json", str(file), "--chart", str(chart)]
     done = CliRunner().invoke(bench, arguments, catch_exceptions=False)
     assert done.exit_code == 0, done.output
     rows = {row["variant"]: row for row in json.loads(file.read_text())}
@@ -36,13 +37,13 @@ def test_each_row_has_its_ratios_what_was_published_and_the_accuracy_of_its_func
     assert baseline["messages"] > rows["paper-softmax-freediv"]["messages"] > ours["messages"] > 0
     assert all(row["of"].startswith("one encoder layer of bert-tiny, 8 word pieces") for row in rows.values())
     accuracies = {name: row["accuracy"] and row["accuracy"]["model"] for name, row in rows.items()}
-    student = "demo: 6 layers, 384 wide"
+    student = "2quad-freediv: 6 layers, 384 wide"
     assert accuracies == {
         "baseline": "teacher: 6 layers, 384 wide",
         "paper-softmax-freediv": None,
         "ours": student,
     }
-    assert ours["accuracy"]["accuracy"] == own_accuracy(read_card(DEMO)).value
+    assert ours["accuracy"]["accuracy"] == own_accuracy(read_card(STUDENT)).value
     published = {name: row["published"] and row["published"]["times_faster"] for name, row in rows.items()}
     assert list(published.values()) == [None, 2.26, None]
     lines = {line.split()[0]: line.rstrip() for line in done.output.splitlines() if line}
@@ -52,10 +53,10 @@ def test_each_row_has_its_ratios_what_was_published_and_the_accuracy_of_its_func
     assert "as Liu et al. 2024 published" in chart.read_text()
 
 
-def test_a_whole_model_is_what_is_run_unless_a_layer_is_asked_for(tmp_path: Path) -> None:
+def test_a_whole_model_is_run_where_it_is_asked_for(tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
-    arguments = ["claim", "--size", "bert-tiny", "--length", "16", "--repeats", "1", "--variants", "ours"]
-    done = CliRunner().invoke(bench, [*arguments, "--json", str(file)], catch_exceptions=False)
+    arguments = ["claim", "--part", "model", "--size", "bert-tiny", "--length", "16", "--repeats", "1"]
+    done = CliRunner().invoke(bench, [*arguments, "--variants", "ours", "--json", str(file)], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     [row] = json.loads(file.read_text())
     assert row["of"].startswith("bert-tiny, 16 word pieces") and row["accuracy"] is None
@@ -75,7 +76,7 @@ def test_sizes_are_the_published_ones() -> None:
 
 
 def test_both_of_the_papers_functions_are_run_unless_others_are_named() -> None:
-    found = beside(choose(VARIANTS), ["demo"])
+    found = beside(choose(VARIANTS), [str(STUDENT)])
     assert list(found) == ["baseline", "paper-softmax-freediv", "paper-2quad-freediv", "ours"]
     assert [own.published and own.published.times_faster for own in found.values()] == [None, 2.26, 2.26, None]
     assert [own.kept is not None for own in found.values()] == [False, False, True, True]
@@ -117,7 +118,11 @@ def test_a_card_of_one_file_counts_by_its_models_directory(tmp_path: Path) -> No
         (["--length", "600"], "--length 600: bert-base has 512 positions"),
         (["--card", "nowhere"], "nowhere: not a model directory"),
         (["--card", str(CARDS / "relu-freediv.md")], r"no row has its functions \(relu-freediv, quad, "),
-        (["--card", "demo", "--card", str(DEMO)], "has the functions of demo: 6 layers, 384 wide; give one of them"),
+        (
+            ["--card", str(STUDENT), "--card", str(STUDENT)],
+            "has the functions of 2quad-freediv: 6 layers, 384 wide; give one of them",
+        ),
+        (["--card", "demo"], r"no row has its functions \(.*heads"),
         (["--variants", "itself"], "--variants: itself has the functions of a model"),
         (["--chart", "claim.pdf"], "charts are drawn as .svg or .png"),
     ],
