@@ -46,8 +46,11 @@ def test_a_thinned_model_sends_less() -> None:
     ours, pooled, thin = choose("ours,ours-pooled,ours-thin")
     assert [one.pool is not None for one in pooled.apply(six).sizes] == [True, False, True, False, False, False]
     assert [one.intermediate for one in thin.apply(six).sizes] == [None] * 3 + [32] * 3
-    whole, thinned = (found.sent_bytes for found in measure(Setting(two, 32, 1), [ours, thin], 1))
-    assert whole > 1.2 * thinned > 0  # one of two layers runs on half of the rows, and half as wide
+    [limited] = choose("ours-thin-limits")
+    assert limited.apply(six).sizes == thin.apply(six).sizes and limited.apply(six).row_limits
+    whole, thinned, rootless = measure(Setting(two, 32, 1), [ours, thin, limited], 1)
+    assert whole.sent_bytes > 1.2 * thinned.sent_bytes > 0  # one of two layers on half of the rows, and half as wide
+    assert thinned.sent_bytes > rootless.sent_bytes and thinned.messages > 1.5 * rootless.messages
 
 
 def test_a_public_embedding_costs_less_than_a_secret_one() -> None:

@@ -142,6 +142,15 @@ VARIANTS: dict[str, Variant] = {
             thinned=pooled_and_narrower,
         ),
         Variant(
+            "ours-thin-limits",
+            _functions("2quad-freediv", "quad", "layernorm-constant"),
+            "identity",
+            "shares",
+            "as ours-thin, without roots, as ours-limits",
+            {"row_limits": True},
+            thinned=pooled_and_narrower,
+        ),
+        Variant(
             "ours-checked",
             _functions("2quad-freediv", "quad"),
             "identity",
