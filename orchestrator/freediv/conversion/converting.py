@@ -24,6 +24,7 @@ from .student.calibration import calibrate
 from .student.checks import Sequences, Texts, make_checks
 from .student.distillation import distil, with_roots
 from .student.recipe import EmbeddingRecipe, Recipe
+from .student.refitting import refit
 from .student.replacement import Student, make_student
 from .student.row_limits import with_row_limits
 from .student.table_cut import measure_table_cut
@@ -31,11 +32,14 @@ from .texts.batches import plan_batches
 from .texts.examples import Examples, split_off
 from .texts.pairing import as_read
 from .training.blocks import trained_alone
+from .training.epochs import Mixture, draw_epochs
 from .training.guide import Guide, make_guide, make_guide_beside, read_guide, reads_pieces, reads_rows
 from .training.steps import Programs
 
 _USUAL_ROWS = 4096
 """Of the training data, for the limits of rows."""
+_TOKENS_AT_ONCE = 4096
+"""For least squares, which know no steps."""
 
 
 @dataclass(frozen=True)
@@ -268,4 +272,10 @@ def _calibrate(student: Student, teacher: Model, sequences: Sequences, recipe: R
     rows = np.random.default_rng(recipe.seed).permutation(len(sequences))[: recipe.calibration_rows]
     chosen = [sequences[row] for row in rows]
     plan = plan_batches([len(sequence) for sequence in chosen], tokens_per_batch=recipe.data.tokens_per_batch)
-    return calibrate(student, teacher, chosen, plan, recipe.fit_activation)
+    model = calibrate(student, teacher, chosen, plan, recipe.fit_activation)
+    if recipe.refit is None:
+        return model
+    data, separator = recipe.data, model.architecture.separator_token
+    mixture = Mixture(recipe.refit.pieces, data.long_share, data.longest, _TOKENS_AT_ONCE, data.shapes)
+    (texts,) = draw_epochs(sequences, separator, 1, mixture, (recipe.seed, 0))
+    return refit(replace(student, model=model), teacher, texts.epoch, recipe.refit.ridge)

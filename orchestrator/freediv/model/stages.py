@@ -81,23 +81,12 @@ def hidden_states(
         Hidden states [batch, length, hidden] after the embedding and after each layer, where that pools in fewer rows
         from there on, and logits [batch, ...].
     """
-    values: dict[str, Array] = {name: jnp.asarray(value) for name, value in inputs.items()}
-    if "mask" in values:
-        values = made_of_mask(architecture, values["mask"]) | values
-    if "token_ids" in values and architecture.separator_token is not None:
-        values["segment"] = second_text(values["token_ids"], architecture.separator_token).astype(jnp.float32)
+    values = made_of_inputs(architecture, inputs)
     states: list[Array] = []
-    embedding = blocks_of(architecture)[0]
     for stage in stages(architecture, folded=folded):
-        own = {name: jnp.asarray(value) for name, value in parameters[stage.name].items()}
         drop, see = _within(stage.name, dropout), _within(stage.name, observe)
-        if stage.block == "embedding" and "token_ids" in values:
-            assert isinstance(embedding, Embedding)
-            rows = own["word"][values["token_ids"]]
-            others = (values[name] for name in stage.inputs[1:])
-            result = embedding.of_rows(folded, own, rows, *others, dropout=drop, observe=see)
-        else:
-            result = stage.apply(own, *(values[name] for name in stage.inputs), dropout=drop, observe=see)
+        own = parameters[stage.name]
+        result = run_stage(architecture, stage, own, values, folded=folded, dropout=drop, observe=see)
         if stage.block == "classifier":
             result, compared = apart(result, answer_of(architecture).logits_shape(architecture, states[-1].shape[1]))
             see("compared", compared)
@@ -108,6 +97,37 @@ def hidden_states(
         elif stage.block == "pooling":
             states[-1] = result
     return states, values["logits"]
+
+
+def made_of_inputs(architecture: Architecture, inputs: Mapping[str, ArrayLike]) -> dict[str, Array]:
+    """The activations that a model's first stages read, by name; what is made of `mask` unless it is given."""
+    values: dict[str, Array] = {name: jnp.asarray(value) for name, value in inputs.items()}
+    if "mask" in values:
+        values = made_of_mask(architecture, values["mask"]) | values
+    if "token_ids" in values and architecture.separator_token is not None:
+        values["segment"] = second_text(values["token_ids"], architecture.separator_token).astype(jnp.float32)
+    return values
+
+
+def run_stage(
+    architecture: Architecture,
+    stage: Stage,
+    parameters: Mapping[str, ArrayLike],
+    values: Mapping[str, Array],
+    *,
+    folded: bool = False,
+    dropout: Dropout = keep,
+    observe: Observe = ignore,
+) -> Array:
+    """What one of the model's stages makes of activations by name, among which `token_ids` may stand for words."""
+    own = {name: jnp.asarray(value) for name, value in parameters.items()}
+    if stage.block != "embedding" or "token_ids" not in values:
+        return stage.apply(own, *(values[name] for name in stage.inputs), dropout=dropout, observe=observe)
+    embedding = blocks_of(architecture)[0]
+    assert isinstance(embedding, Embedding)
+    rows = own["word"][values["token_ids"]]
+    others = (values[name] for name in stage.inputs[1:])
+    return embedding.of_rows(folded, own, rows, *others, dropout=dropout, observe=observe)
 
 
 def forward(

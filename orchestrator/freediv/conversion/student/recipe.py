@@ -111,6 +111,15 @@ class StageRecipe(Strict):
 _Stage = TypeVar("_Stage", bound=StageRecipe)
 
 
+class RefitRecipe(Strict):
+    """Blocks' last maps, fitted by least squares to what the teacher's blocks leave, once constants are calibrated."""
+
+    pieces: int = Field(default=64_000, ge=64, description="word pieces of the texts that they are fitted on")
+    ridge: float = Field(
+        default=1e-3, gt=0, description="what holds them to the teacher's, beside their inputs' square"
+    )
+
+
 class ProgressiveRecipe(StageRecipe):
     """Layers replaced one after another, each step a training as in stage 1; `epochs` are those of one step."""
 
@@ -163,6 +172,7 @@ class Recipe(Strict):
     data: DataRecipe = DataRecipe()
     calibration_rows: int = Field(default=2048, ge=8)
     fit_activation: bool = Field(default=True, description="start quadratics from a least-squares fit")
+    refit: RefitRecipe | None = Field(default=None, description="before any training; none: maps are the teacher's")
     constants: ConstantsRecipe = ConstantsRecipe()
     progressive: ProgressiveRecipe | None = Field(default=None, description="before stage 1; none: all layers at once")
     hidden: StageRecipe = Field(

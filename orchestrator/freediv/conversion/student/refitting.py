@@ -1,0 +1,167 @@
+"""What a student's blocks can be given before any training, from the first to the last, each to be like the teacher's.
+
+**Shifts of a squared attention.** A softmax does not see what all scores of a row have in common, and (s + c)^2 does.
+Around the mean m of a head's scores it grows as the exponential does where 2 / (m + c) = 1: c = 2 - m.
+
+**Last maps.** A block adds F W + b to what it reads; F [rows, n] are what its heads or neurons hold, of which other
+functions make something else than the teacher's. Let R [rows, width] be what the teacher's block leaves before its
+norm, less what the student's does. W and b change by the D and d that minimise
+
+    |F D + 1 d - R|^2 + ridge * mean(diag(F'F)) * (|D|^2 + |d|^2)
+
+over the real rows of training texts (ridge regression: Hoerl and Kennard 1970). The student's rows come through the
+blocks before, which have been fitted, so that each makes up for what they left over, too; pruned networks are repaired
+likewise (He et al. 2017, "Channel pruning", section 3.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ...model import Model, Stage, stages
+from ...model.blocks import blocks_of
+from ...model.blocks.residual import ResidualBlock
+from ...model.functions.norms import Observe, ignore
+from ...model.functions.pooling import Pool, of_pooled, pooled
+from ...model.stages import made_of_inputs, run_stage
+from ...progress import Meter
+from ..training.losses import taught_states
+from ..training.phase import Epoch
+from .distillation import with_roots
+from .replacement import Student
+
+Array = jax.Array
+_SMALLEST_SHIFT = 1.0
+"""Where a head's scores are large, most of them would lie below -c, and grow as they fall."""
+
+
+def refit(student: Student, teacher: Model, texts: Epoch, ridge: float) -> Model:
+    """A calibrated student, refitted on texts in its word pieces; with the roots of its norms, where it will lose them.
+
+    A layer behind which layers of the teacher are left out keeps its feed-forward block: what comes next is not what
+    the teacher's block leaves.
+    """
+    plan, pad = texts.plan, student.model.architecture.pad_token
+    batches = [plan.batch(index, texts.sequences, None, pad) for index in range(len(plan))]
+    exact = replace(student.model, architecture=with_roots(student.model.architecture))
+    weights = [batch.weight for batch in batches]
+    own = _Texts(exact, [batch.inputs for batch in batches], weights)
+    beside = _Texts(teacher, [student.as_teachers(batch.inputs) for batch in batches], weights)
+    with Meter("refit", exact.architecture.layers) as meter:
+        for stage in own.ahead:
+            if (name := _teachers(stage, student.layers, teacher)) is None:
+                own.go(stage)
+            else:
+                wanted = beside.left_by(name, stage.pools)
+                own.shift(stage)
+                own.fit(stage, wanted, ridge)
+            if stage.block == "feed_forward":
+                meter.update((stage.layer or 0) + 1)
+    return replace(student.model, parameters=own.parameters)
+
+
+def _teachers(stage: Stage, layers: Sequence[int], teacher: Model) -> str | None:
+    """The teacher's stage that one of the student's is to be like, which has these of its layers; None: none is."""
+    if stage.layer is None or stage.block not in ("attention", "feed_forward"):
+        return None
+    same, states = layers[stage.layer], taught_states(layers, teacher.architecture)
+    if stage.block == "feed_forward" and states[stage.layer + 1] != same + 1:
+        return None
+    return f"encoder.{same}.{stage.block}"
+
+
+class _Texts:
+    """Texts on their way through a model, batch by batch.
+
+    Attributes:
+        parameters: unfolded; those of a stage that is fitted are others from then on.
+        ahead: the stages to go through.
+    """
+
+    def __init__(self, model: Model, inputs: Sequence[Mapping[str, np.ndarray]], weights: Sequence[np.ndarray]) -> None:
+        self._architecture = model.architecture
+        self._blocks = {block.name: block for block in blocks_of(model.architecture)}
+        self._values = [made_of_inputs(model.architecture, one) for one in inputs]
+        self._weights = weights
+        self.parameters = {stage: dict(own) for stage, own in model.parameters.items()}
+        self.ahead = [stage for stage in stages(model.architecture) if stage.block != "classifier"]
+
+    def go(self, stage: Stage) -> None:
+        """Through a stage, with all batches."""
+        for values in self._values:
+            values[stage.output] = self._run(stage, values)
+
+    def left_by(self, name: str, pools: Sequence[Pool]) -> list[Array]:
+        """Through all stages up to this one, and what it leaves of each batch before its norm [batch, rows, hidden],
+        pooled so.
+        """
+        while (stage := self.ahead.pop(0)).name != name:
+            self.go(stage)
+        found = []
+        for values in self._values:
+            seen: dict[str, Array] = {}
+            values[stage.output] = self._run(stage, values, seen.__setitem__)
+            mask = values[of_pooled("mask", stage.pools)]
+            found.append(pooled(pools[len(stage.pools) :], seen["residual"], mask)[0])
+        return found
+
+    def shift(self, stage: Stage) -> None:
+        """Centre the scores of an attention that squares them, and have its weights add up to as much as before."""
+        own = self.parameters[stage.name]
+        if stage.block != "attention" or (before := own.get("constants.c")) is None:
+            return
+        root = np.exp(0.5 * own.get("constants.log_k", np.zeros_like(before)))  # scores are seen as root (s + c)
+        count, first, second = 0.0, np.zeros(before.shape), np.zeros(before.shape)
+        for values, weight in zip(self._values, self._weights, strict=True):
+            seen: dict[str, Array] = {}
+            self._run(stage, values, seen.__setitem__)
+            real = values[of_pooled("mask", stage.pools)]
+            pairs = real[:, :, None] * real[:, None, :] * weight[:, None, None]
+            scores = seen["scores"] / jnp.reshape(root, (-1, 1, 1)) - jnp.reshape(before, (-1, 1, 1))
+            count += float(pairs.sum())
+            first += np.asarray(jnp.einsum("bhqk,bqk->h", scores, pairs), np.float64)
+            second += np.asarray(jnp.einsum("bhqk,bqk->h", jnp.square(scores), pairs), np.float64)
+        mean, square = first / count, second / count
+        c = np.maximum(2 - mean, _SMALLEST_SHIFT)
+        own["constants.c"] = c.astype(np.float32)
+        if "constants.log_k" in own:
+            sums = [square + 2 * shift * mean + shift**2 for shift in (before, c)]
+            own["constants.log_k"] = np.asarray(own["constants.log_k"] + np.log(sums[0] / sums[1]), np.float32)
+
+    def fit(self, stage: Stage, wanted: Sequence[Array], ridge: float) -> None:
+        """Fit a stage's last map to what is `wanted` of each batch before its norm, and go through it."""
+        block, own = self._blocks[stage.name], self.parameters[stage.name]
+        assert isinstance(block, ResidualBlock)
+        has_bias = "output.bias" in own
+        gram: Any = 0.0
+        moment: Any = 0.0
+        held: list[Array] = []
+        left: list[Array] = []
+        for values, weight, target in zip(self._values, self._weights, wanted, strict=True):
+            seen: dict[str, Array] = {}
+            self._run(stage, values, seen.__setitem__)
+            rows, real = seen[block.holds], values[of_pooled("mask", stage.pools)] * weight[:, None]
+            rows = jnp.concatenate([rows, jnp.ones_like(rows[..., :1])], axis=-1) if has_bias else rows
+            gram = gram + np.asarray(jnp.einsum("bln,blm->nm", rows * real[..., None], rows), np.float64)
+            lacking = (target - seen["residual"]) * real[..., None]
+            moment = moment + np.asarray(jnp.einsum("bln,blw->nw", rows, lacking), np.float64)
+            held.append(rows)
+            left.append(seen["residual"])
+        ridged = gram + ridge * np.mean(np.diag(gram)) * np.eye(len(gram))
+        change = np.linalg.solve(ridged, moment).astype(np.float32)
+        inner = len(own["output.weight"])
+        own["output.weight"] = own["output.weight"] + change[:inner]
+        if has_bias:
+            own["output.bias"] = own["output.bias"] + change[inner]
+        complete = block.completed({name: jnp.asarray(value) for name, value in own.items()})
+        for values, rows, residual in zip(self._values, held, left, strict=True):
+            values[stage.output] = block.leave(False, residual + rows @ change, complete)
+
+    def _run(self, stage: Stage, values: Mapping[str, Array], observe: Observe = ignore) -> Array:
+        return run_stage(self._architecture, stage, self.parameters[stage.name], values, observe=observe)
