@@ -16,7 +16,7 @@ likewise (He et al. 2017, "Channel pruning", section 3.1).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,6 @@ import numpy as np
 from ...model import Model, Stage, stages
 from ...model.blocks import blocks_of
 from ...model.blocks.residual import ResidualBlock
-from ...model.functions.norms import Observe, ignore
 from ...model.functions.pooling import Pool, of_pooled, pooled
 from ...model.stages import made_of_inputs, run_stage
 from ...progress import Meter
@@ -88,14 +87,14 @@ class _Texts:
         self._architecture = model.architecture
         self._blocks = {block.name: block for block in blocks_of(model.architecture)}
         self._values = [made_of_inputs(model.architecture, one) for one in inputs]
-        self._weights = weights
+        self._weights, self._programs = weights, dict[Hashable, jax.stages.Wrapped]()
         self.parameters = {stage: dict(own) for stage, own in model.parameters.items()}
         self.ahead = [stage for stage in stages(model.architecture) if stage.block != "classifier"]
 
     def go(self, stage: Stage) -> None:
         """Through a stage, with all batches."""
         for values in self._values:
-            values[stage.output] = self._run(stage, values)
+            values[stage.output], _ = self._run(stage, values)
 
     def left_by(self, name: str, pools: Sequence[Pool]) -> list[Array]:
         """Through all stages up to this one, and what it leaves of each batch before its norm [batch, rows, hidden],
@@ -105,8 +104,7 @@ class _Texts:
             self.go(stage)
         found = []
         for values in self._values:
-            seen: dict[str, Array] = {}
-            values[stage.output] = self._run(stage, values, seen.__setitem__)
+            values[stage.output], seen = self._run(stage, values)
             mask = values[of_pooled("mask", stage.pools)]
             found.append(pooled(pools[len(stage.pools) :], seen["residual"], mask)[0])
         return found
@@ -119,8 +117,7 @@ class _Texts:
         root = np.exp(0.5 * own.get("constants.log_k", np.zeros_like(before)))  # scores are seen as root (s + c)
         count, first, second = 0.0, np.zeros(before.shape), np.zeros(before.shape)
         for values, weight in zip(self._values, self._weights, strict=True):
-            seen: dict[str, Array] = {}
-            self._run(stage, values, seen.__setitem__)
+            _, seen = self._run(stage, values)
             real = values[of_pooled("mask", stage.pools)]
             pairs = real[:, :, None] * real[:, None, :] * weight[:, None, None]
             scores = seen["scores"] / jnp.reshape(root, (-1, 1, 1)) - jnp.reshape(before, (-1, 1, 1))
@@ -144,8 +141,7 @@ class _Texts:
         held: list[Array] = []
         left: list[Array] = []
         for values, weight, target in zip(self._values, self._weights, wanted, strict=True):
-            seen: dict[str, Array] = {}
-            self._run(stage, values, seen.__setitem__)
+            _, seen = self._run(stage, values)
             rows, real = seen[block.holds], values[of_pooled("mask", stage.pools)] * weight[:, None]
             rows = jnp.concatenate([rows, jnp.ones_like(rows[..., :1])], axis=-1) if has_bias else rows
             gram = gram + np.asarray(jnp.einsum("bln,blm->nm", rows * real[..., None], rows), np.float64)
@@ -163,5 +159,22 @@ class _Texts:
         for values, rows, residual in zip(self._values, held, left, strict=True):
             values[stage.output] = block.leave(False, residual + rows @ change, complete)
 
-    def _run(self, stage: Stage, values: Mapping[str, Array], observe: Observe = ignore) -> Array:
-        return run_stage(self._architecture, stage, self.parameters[stage.name], values, observe=observe)
+    def _run(self, stage: Stage, values: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
+        """What a stage makes of one batch, and what is seen on the way. Stages that are alike share a program."""
+        block = self._blocks[stage.name]
+        names = ("scores", "residual", block.holds) if isinstance(block, ResidualBlock) else ()
+
+        def both(parameters: Mapping[str, Array], values: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
+            seen: dict[str, Array] = {}
+            result = run_stage(self._architecture, stage, parameters, values, observe=seen.__setitem__)
+            return result, {name: value for name, value in seen.items() if name in names}
+
+        program = self._programs.setdefault(stage.signature, jax.jit(both))
+        return program(self.parameters[stage.name], {name: values[name] for name in _read(stage, values)})
+
+
+def _read(stage: Stage, values: Mapping[str, Array]) -> tuple[str, ...]:
+    """The activations that a stage reads; word pieces stand for rows of the table."""
+    if stage.block == "embedding" and "token_ids" in values:
+        return ("token_ids", *stage.inputs[1:])
+    return stage.inputs
