@@ -25,7 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ...model import Model, Stage, stages
-from ...model.blocks import blocks_of
+from ...model.blocks import Block, blocks_of
+from ...model.blocks.attention import Attention
+from ...model.blocks.feed_forward import FeedForward
 from ...model.blocks.residual import ResidualBlock
 from ...model.functions.pooling import Pool, of_pooled, pooled
 from ...model.stages import made_of_inputs, run_stage
@@ -52,27 +54,26 @@ def refit(student: Student, teacher: Model, texts: Epoch, ridge: float) -> Model
     weights = [batch.weight for batch in batches]
     own = _Texts(exact, [batch.inputs for batch in batches], weights)
     beside = _Texts(teacher, [student.as_teachers(batch.inputs) for batch in batches], weights)
-    with Meter("refit", exact.architecture.layers) as meter:
-        for stage in own.ahead:
-            if (name := _teachers(stage, student.layers, teacher)) is None:
+    with Meter("refit", len(own.ahead)) as meter:
+        for done, stage in enumerate(own.ahead, start=1):
+            if (name := _teachers(own.blocks[stage.name], student.layers, teacher)) is None:
                 own.go(stage)
             else:
                 wanted = beside.left_by(name, stage.pools)
                 own.shift(stage)
                 own.fit(stage, wanted, ridge)
-            if stage.block == "feed_forward":
-                meter.update((stage.layer or 0) + 1)
+            meter.update(done)
     return replace(student.model, parameters=own.parameters)
 
 
-def _teachers(stage: Stage, layers: Sequence[int], teacher: Model) -> str | None:
-    """The teacher's stage that one of the student's is to be like, which has these of its layers; None: none is."""
-    if stage.layer is None or stage.block not in ("attention", "feed_forward"):
+def _teachers(block: Block, layers: Sequence[int], teacher: Model) -> str | None:
+    """The teacher's stage that a block of the student is to be like, which has these layers of it; None: none is."""
+    if not isinstance(block, ResidualBlock) or block.layer is None:
         return None
-    same, states = layers[stage.layer], taught_states(layers, teacher.architecture)
-    if stage.block == "feed_forward" and states[stage.layer + 1] != same + 1:
+    same, states = layers[block.layer], taught_states(layers, teacher.architecture)
+    if isinstance(block, FeedForward) and states[block.layer + 1] != same + 1:
         return None
-    return f"encoder.{same}.{stage.block}"
+    return f"encoder.{same}.{block.kind}"
 
 
 class _Texts:
@@ -80,16 +81,17 @@ class _Texts:
 
     Attributes:
         parameters: unfolded; those of a stage that is fitted are others from then on.
-        ahead: the stages to go through.
+        blocks: by the names of their stages.
+        ahead: the stages to go through, all but the classifier.
     """
 
     def __init__(self, model: Model, inputs: Sequence[Mapping[str, np.ndarray]], weights: Sequence[np.ndarray]) -> None:
         self._architecture = model.architecture
-        self._blocks = {block.name: block for block in blocks_of(model.architecture)}
+        self.blocks = {block.name: block for block in blocks_of(model.architecture)}
         self._values = [made_of_inputs(model.architecture, one) for one in inputs]
         self._weights, self._programs = weights, dict[Hashable, jax.stages.Wrapped]()
         self.parameters = {stage: dict(own) for stage, own in model.parameters.items()}
-        self.ahead = [stage for stage in stages(model.architecture) if stage.block != "classifier"]
+        self.ahead = list(stages(model.architecture)[:-1])
 
     def go(self, stage: Stage) -> None:
         """Through a stage, with all batches."""
@@ -112,7 +114,7 @@ class _Texts:
     def shift(self, stage: Stage) -> None:
         """Centre the scores of an attention that squares them, and have its weights add up to as much as before."""
         own = self.parameters[stage.name]
-        if stage.block != "attention" or (before := own.get("constants.c")) is None:
+        if not isinstance(self.blocks[stage.name], Attention) or (before := own.get("constants.c")) is None:
             return
         root = np.exp(0.5 * own.get("constants.log_k", np.zeros_like(before)))  # scores are seen as root (s + c)
         count, first, second = 0.0, np.zeros(before.shape), np.zeros(before.shape)
@@ -133,7 +135,7 @@ class _Texts:
 
     def fit(self, stage: Stage, wanted: Sequence[Array], ridge: float) -> None:
         """Fit a stage's last map to what is `wanted` of each batch before its norm, and go through it."""
-        block, own = self._blocks[stage.name], self.parameters[stage.name]
+        block, own = self.blocks[stage.name], self.parameters[stage.name]
         assert isinstance(block, ResidualBlock)
         has_bias = "output.bias" in own
         gram: Any = 0.0
@@ -161,7 +163,7 @@ class _Texts:
 
     def _run(self, stage: Stage, values: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
         """What a stage makes of one batch, and what is seen on the way. Stages that are alike share a program."""
-        block = self._blocks[stage.name]
+        block = self.blocks[stage.name]
         names = ("scores", "residual", block.holds) if isinstance(block, ResidualBlock) else ()
 
         def both(parameters: Mapping[str, Array], values: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
@@ -170,11 +172,5 @@ class _Texts:
             return result, {name: value for name, value in seen.items() if name in names}
 
         program = self._programs.setdefault(stage.signature, jax.jit(both))
-        return program(self.parameters[stage.name], {name: values[name] for name in _read(stage, values)})
-
-
-def _read(stage: Stage, values: Mapping[str, Array]) -> tuple[str, ...]:
-    """The activations that a stage reads; word pieces stand for rows of the table."""
-    if stage.block == "embedding" and "token_ids" in values:
-        return ("token_ids", *stage.inputs[1:])
-    return stage.inputs
+        read = {name: values[name] for name in ("token_ids", *stage.inputs) if name in values}
+        return program(self.parameters[stage.name], read)
