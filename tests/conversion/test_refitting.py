@@ -81,9 +81,10 @@ def test_hidden_states_are_nearer_to_the_teachers(fields: dict[str, object], rec
     assert after < 0.8 * before
 
 
-def test_a_student_that_is_as_its_teacher_stays_so() -> None:
-    teacher = teacher_of()
-    before, after = students(teacher, SAME)
+@pytest.mark.parametrize("functions", [SAME, FUNCTIONS], ids=["published", "a student"])
+def test_a_student_that_is_as_its_teacher_stays_so(functions: dict[str, str]) -> None:
+    teacher = teacher_of(**functions)
+    before, after = students(teacher, functions)
     for stage, own in before.model.parameters.items():
         for name, value in own.items():
             np.testing.assert_allclose(after.model.parameters[stage][name], value, atol=1e-5)
@@ -141,9 +142,10 @@ def test_a_recipe_may_fit_and_not_train(
 ) -> None:
     """Then a student is made in seconds, and says nearly what its teacher says."""
     recipe = {**yaml.safe_load(RECIPE), "refit": {}}
+    del recipe["data"]["longest"]  # beyond its positions, of which there are 32
     recipe |= {stage: {"epochs": 0, "learning_rate": 1e-4} for stage in ("hidden", "logits")}
     (tmp_path / "recipe.yaml").write_text(json.dumps(recipe))
     arguments = ("--recipe", tmp_path / "recipe.yaml", "--data", task.train, "--dev", task.dev)
     assert freediv(monkeypatch, "convert", teacher, *arguments, "-o", tmp_path / "student") == 0
-    card = read_card(tmp_path / "student")
-    assert card
+    accuracy = read_card(tmp_path / "student")["accuracy"]["dev"]
+    assert accuracy["student"]["accuracy"] > 0.8 and accuracy["teacher"]["accuracy"] > 0.9

@@ -122,7 +122,7 @@ class _Converting:
         cut = str(measure_table_cut(student, teacher, self._own, full))
         say(cut)
         self.about = f"{trained_alone(recipe.blocks)} {cut}".strip()
-        self._calibrated = _calibrate(student, teacher, self._own, recipe)
+        self._calibrated = _calibrate(student, teacher, self._own, self._distilled)
         first = _started(self._calibrated, read_model(conversion.start)) if conversion.start else self._calibrated
         pieces = student.kept if recipe.logits.noise else None
         both = [*full, *self._reader.sequences(judged, teacher.architecture)]
@@ -218,7 +218,7 @@ def _distilled_by(recipe: Recipe, longest: int, *, started: bool) -> Recipe:
     """The recipe for texts up to the `longest`; without stage 1 and what comes before it where that was done."""
     changes: dict[str, object] = {"data": recipe.data.model_copy(update={"longest": longest})}
     if started:
-        changes |= {"progressive": None, "hidden": recipe.hidden.model_copy(update={"epochs": 0})}
+        changes |= {"refit": None, "progressive": None, "hidden": recipe.hidden.model_copy(update={"epochs": 0})}
     return recipe.model_copy(update=changes)
 
 

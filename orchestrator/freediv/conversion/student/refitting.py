@@ -60,7 +60,8 @@ def refit(student: Student, teacher: Model, texts: Epoch, ridge: float) -> Model
                 own.go(stage)
             else:
                 wanted = beside.left_by(name, stage.pools)
-                own.shift(stage)
+                if _attends_otherwise(stage, student, teacher):
+                    own.shift(stage)
                 own.fit(stage, wanted, ridge)
             meter.update(done)
     return replace(student.model, parameters=own.parameters)
@@ -74,6 +75,14 @@ def _teachers(block: Block, layers: Sequence[int], teacher: Model) -> str | None
     if isinstance(block, FeedForward) and states[block.layer + 1] != same + 1:
         return None
     return f"encoder.{same}.{block.kind}"
+
+
+def _attends_otherwise(stage: Stage, student: Student, teacher: Model) -> bool:
+    """Whether a stage's layer has another attention than in the teacher, whose constants it would keep."""
+    if stage.layer is None:
+        return False
+    own, given = student.model.architecture.functions, teacher.architecture.functions
+    return own[stage.layer].attention != given[student.layers[stage.layer]].attention
 
 
 class _Texts:
