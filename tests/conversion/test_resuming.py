@@ -96,6 +96,29 @@ def test_a_conversion_killed_in_its_second_stage_ends_with_the_same_student(
     assert same_weights(tmp_path / "whole", tmp_path / "killed")
 
 
+def test_a_conversion_killed_as_its_training_starts_is_not_fitted_again(
+    task: Task, train: Path, teacher: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    short = task.recipe.read_text().replace("epochs: 4", "epochs: 1").replace("shapes: 2", "shapes: 1, long_share: 0")
+    recipe.write_text(short + "\nrefit: {pieces: 2000}\n")
+    arguments = [
+        "convert",
+        str(teacher),
+        "--recipe",
+        str(recipe),
+        "--data",
+        str(train),
+        "-o",
+        str(tmp_path / "student"),
+    ]
+    assert run(tmp_path / "cache", "hidden", 1, *arguments) == -signal.SIGKILL
+    fitted = load_file(tmp_path / "student.run" / "seed-0" / "calibrated.safetensors")
+    assert any(name.endswith("['constants.c']") for name in fitted)
+    assert run(tmp_path / "cache", "calibrate", 1, *arguments) == 0  # where it would die if it came there
+    assert (tmp_path / "student" / "model.safetensors").exists()
+
+
 def test_a_checkpoint_gives_back_what_it_was_given(tmp_path: Path) -> None:
     tree = {"scalar": np.float32(0.125), "transposed": np.arange(6.0).reshape(2, 3).T, "counts": np.arange(3)}
     with RunDirectory(tmp_path / "run", {}) as directory:

@@ -83,7 +83,7 @@ def convert(conversion: Conversion, making: Making) -> Made:
 
 
 class _Converting:
-    """A student on its way: its functions are replaced and calibrated as this is made, and each seed distils it."""
+    """A student on its way: its functions are replaced as this is made, and each seed distils it, calibrated once."""
 
     command, name, title = "convert", "student", "a student for private inference"
 
@@ -122,13 +122,14 @@ class _Converting:
         cut = str(measure_table_cut(student, teacher, self._own, full))
         say(cut)
         self.about = f"{trained_alone(recipe.blocks)} {cut}".strip()
-        self._calibrated = _calibrate(student, teacher, self._own, self._distilled)
-        first = _started(self._calibrated, read_model(conversion.start)) if conversion.start else self._calibrated
+        self._student, self._calibrated = student, student.model
+        self._start = None if conversion.start is None else read_model(conversion.start)
+        if self._start is not None:
+            _require_like(self._start, student.model)
         pieces = student.kept if recipe.logits.noise else None
         both = [*full, *self._reader.sequences(judged, teacher.architecture)]
         itself = reads_rows(teacher, both) if pieces is None else reads_pieces(teacher, pieces)
         self._guide = _guiding(making.guide, itself, student, self._own, recipe, kept, judged)
-        self._student = replace(student, model=first)
 
     def identity(self, seed: int) -> dict[str, object]:
         recipe = self._distilled.model_dump(mode="json", exclude={"weights", "row_limits"}) | {"seed": seed}
@@ -136,7 +137,9 @@ class _Converting:
 
     def train(self, seed: int, run: RunDirectory, programs: Programs) -> Product:
         recipe = self._distilled.model_copy(update={"seed": seed})
-        given = self._student, self._teacher, self._guide, self._own, recipe, run, programs
+        self._calibrate(run)
+        first = self._calibrated if self._start is None else _started(self._calibrated, self._start)
+        given = replace(self._student, model=first), self._teacher, self._guide, self._own, recipe, run, programs
         model, phases = distil(*given, self._judged, self.seeds.stop - seed)
         untrained = self._student.model
         if recipe.row_limits and not untrained.architecture.bounded:
@@ -144,6 +147,17 @@ class _Converting:
             usual = Texts(rows, rows, None).with_long(untrained, untrained, self._longest, self._recipe.seed)
             model = with_row_limits(model, usual.own)
         return model, phases
+
+    def _calibrate(self, run: RunDirectory) -> None:
+        """Once for all seeds, and not again where a run goes on: at BERT-base's size it takes minutes."""
+        if self._calibrated is not self._student.model:
+            return
+        known = run.load("calibrated", self._student.model.parameters)
+        if known is not None:
+            self._calibrated = replace(self._student.model, parameters=known[0])
+            return
+        self._calibrated = _calibrate(self._student, self._teacher, self._own, self._distilled)
+        run.save("calibrated", self._calibrated.parameters, {})
 
     def measure(self, products: Mapping[int, Product]) -> Measured:
         seed, weights = self._recipe.seed, self._recipe.weights
@@ -222,17 +236,17 @@ def _distilled_by(recipe: Recipe, longest: int, *, started: bool) -> Recipe:
     return recipe.model_copy(update=changes)
 
 
-def _started(calibrated: Model, start: Model) -> Model:
-    """The calibrated student with what a trained one has of its parameters.
-
-    Raises:
-        UserError: that one differs in more than the roots of its norms.
-    """
-    if _but_for_roots(start.architecture) != _but_for_roots(calibrated.architecture):
+def _require_like(start: Model, student: Model) -> None:
+    """Refuse to start from a student that differs from the recipe's in more than the roots of its norms."""
+    if _but_for_roots(start.architecture) != _but_for_roots(student.architecture):
         raise UserError(
             f"--start {start.directory}: differs from this recipe's student in more than its norms' roots; "
             "give one of the same teacher, functions, word pieces and labels"
         )
+
+
+def _started(calibrated: Model, start: Model) -> Model:
+    """The calibrated student with what a trained one has of its parameters."""
     parameters = {stage: own | start.parameters[stage] for stage, own in calibrated.parameters.items()}
     parameters["classifier"].pop("limits", None)  # rows get their own after training
     if calibrated.architecture.embedding == "public":  # as it was published, whatever a file has rounded
