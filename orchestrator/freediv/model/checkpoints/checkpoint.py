@@ -128,10 +128,12 @@ def read_model(name: str | Path) -> Model:
 def read_pretrained(name: str | Path, label_names: tuple[str, ...], seed: int = 0, answer: Answer = LABEL) -> Model:
     """Read an encoder and give it a new classifier of this kind (and a pooler if it has none), for fine-tuning.
 
-    The new weights are normal with standard deviation 0.02, as BERT's are (Devlin et al. 2019).
+    The new weights are normal with standard deviation 0.02, as BERT's are (Devlin et al. 2019). A model that freediv has
+    fine-tuned for the same answer and labels keeps its classifier, and goes on from there.
     """
     directory = resolve_model(name)
     config = _read_config(directory)
+    goes_on = _answers(config, label_names, answer)
     kind = family_of(config, directory / "config.json").headed(answer.ending)
     config["id2label"] = {str(i): label for i, label in enumerate(label_names)}
     own = config.get("freediv")
@@ -140,7 +142,7 @@ def read_pretrained(name: str | Path, label_names: tuple[str, ...], seed: int = 
     architecture, certificate = _architecture(directory, config, answer, read_sentence_encoder(directory) or PLAIN)
     architecture = _with_pixels(architecture, directory)
     found = read_tensors(directory, config, architecture, any_head=True)
-    tensors = {name: value for name, value in found.items() if not name.startswith(kind.heads)}
+    tensors = {name: value for name, value in found.items() if goes_on or not name.startswith(kind.heads)}
     shapes = parameter_shapes(architecture)
     encoder = collect(directory, architecture, tensors, shapes.keys() - {"classifier"})  # before anything is made
     random = np.random.default_rng(seed)
@@ -154,6 +156,14 @@ def read_pretrained(name: str | Path, label_names: tuple[str, ...], seed: int = 
         tensors |= kind.tensors_of(architecture, "classifier", parameter, values.astype(np.float32))
     parameters = encoder | collect(directory, architecture, tensors, {"classifier"})
     return Model(architecture, parameters, directory, certificate)
+
+
+def _answers(config: dict[str, Any], label_names: tuple[str, ...], answer: Answer) -> bool:
+    """Whether a config.json is that of a model that freediv made, which answers so, with these labels."""
+    own, names = config.get("freediv"), config.get("id2label")
+    if not isinstance(own, dict) or not isinstance(names, dict) or own.get("answer", LABEL.name) != answer.name:
+        return False
+    return names == {str(number): name for number, name in enumerate(label_names)}
 
 
 def write_model(model: Model, directory: Path, *, weights: Weights = "float32", tokenizer: Path | None = None) -> None:
