@@ -257,6 +257,17 @@ def test_a_problem_type_of_one_label_is_taken_and_any_head_may_be_trained_anew(t
     assert read_pretrained(other, ("O", "B-X"), answer=PIECES).architecture.answer == "pieces"
 
 
+def test_a_teacher_goes_on_with_its_classifier_where_the_labels_are_its_own(tmp_path: Path) -> None:
+    teacher = tiny.model(label_names=("no", "yes"), **tiny.PUBLISHED)
+    write_model(teacher, tmp_path / "teacher")
+    head = teacher.parameters["classifier"]["weight"]
+    assert np.array_equal(read_pretrained(tmp_path / "teacher", ("no", "yes")).parameters["classifier"]["weight"], head)
+    for names in (("yes", "no"), ("bad", "good"), ("no", "yes", "maybe")):
+        assert not np.array_equal(read_pretrained(tmp_path / "teacher", names).parameters["classifier"]["weight"], head)
+    of_pieces = read_pretrained(tmp_path / "teacher", ("no", "yes"), answer=PIECES)
+    assert not np.array_equal(of_pieces.parameters["classifier"]["weight"], head)
+
+
 @pytest.mark.parametrize("labels", [{"1": "a", "2": "b", "3": "c"}, {"0": "a", "1": "b", "3": "c"}, {"a": "0"} | FOUR])
 def test_a_label_whose_number_is_no_logits_is_not_moved_to_another(tmp_path: Path, labels: dict[str, str]) -> None:
     with pytest.raises(UserError, match="id2label"):

@@ -164,8 +164,9 @@ def finetune(
     """Train a teacher: a pretrained encoder and labelled sentences in, a model that answers and its card out.
 
     PRETRAINED is a Hugging Face directory of one of the families below, or `hub:owner/name`, fetched where a hub can be
-    reached. Of images, --data is a folder with a folder for each class, or a table of files. A run that was interrupted
-    goes on from its last checkpoint when the same command is given again.
+    reached. Of images, --data is a folder with a folder for each class, or a table of files. A teacher that was made
+    here, for the same labels, goes on with what answers them. A run that was interrupted goes on from its last
+    checkpoint when the same command is given again.
 
     \b
     Examples:
