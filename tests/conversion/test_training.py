@@ -21,7 +21,7 @@ from freediv.conversion.training.steps import Programs
 from freediv.conversion.training.stopping import stopping
 from freediv.model.precision import multiply
 
-from .conftest import Task, freediv
+from .conftest import Task, freediv, make_sentences, write_tsv
 
 LENGTH = 4
 RATE = 0.01
@@ -171,6 +171,18 @@ def test_a_teacher_in_half_precision_that_stops_early_says_so_in_its_card(
     assert "of rows held out, after it" in card
     done, planned = re.search(r"\| finetune \| (\d+) of (\d+) \|", card).groups()
     assert int(done) < int(planned) == 30
+
+
+def test_a_second_training_may_take_whole_rows_alone(
+    teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts, labels = make_sentences(120, seed=9)
+    phrases = [" ".join(text.split()[1:]) for text in texts]
+    whole = len({text for text in texts if not any(f" {text} " in f" {other} " for other in texts if other != text)})
+    data = write_tsv(tmp_path / "train.tsv", [*phrases, *texts], [*labels, *labels])
+    options = ["--whole-rows", "--hold-out", "0", "--epochs", "1", "--tokens-per-batch", "128"]
+    assert freediv(monkeypatch, "finetune", teacher, "--data", data, *options, "-o", tmp_path / "out") == 0
+    assert f"{whole} rows" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_a_loss_of_rows_held_out_is_the_mean_over_them_all(tmp_path: Path) -> None:

@@ -103,6 +103,12 @@ def _in_unicode(text: str) -> str:
     help="Share of activations and attention weights dropped.",
 )
 @click.option("--freeze-embeddings", is_flag=True, help="Keep the word table as it was published.")
+@click.option(
+    "--whole-rows",
+    is_flag=True,
+    help="Train on rows alone that are part of no other: where a file has the phrases of its sentences as rows, too, "
+    "a short second training, of the teacher that all rows made.",
+)
 @_BLOCKS
 @click.option(
     "--drop-tokens",
@@ -172,6 +178,7 @@ def finetune(
     Examples:
       freediv finetune all-MiniLM-L6-v2 --data train.tsv --label-names negative,positive -o teacher
       freediv finetune all-MiniLM-L6-v2 --data pairs.csv --text-column question --text-column answer -o teacher
+      freediv finetune teacher --data train.tsv --whole-rows --epochs 1 --learning-rate 1.5e-5 -o better
       freediv finetune deit-small --data scans --blocks 6-11 -o teacher
       freediv finetune all-MiniLM-L6-v2 --data train.tsv --guide mpnet-teacher --long-share 0.15 -o teacher
       freediv finetune all-MiniLM-L6-v2 --data names.jsonl --text-column tokens --label-column tags --answer pieces \

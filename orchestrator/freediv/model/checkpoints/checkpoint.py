@@ -128,8 +128,8 @@ def read_model(name: str | Path) -> Model:
 def read_pretrained(name: str | Path, label_names: tuple[str, ...], seed: int = 0, answer: Answer = LABEL) -> Model:
     """Read an encoder and give it a new classifier of this kind (and a pooler if it has none), for fine-tuning.
 
-    The new weights are normal with standard deviation 0.02, as BERT's are (Devlin et al. 2019). A model that freediv has
-    fine-tuned for the same answer and labels keeps its classifier, and goes on from there.
+    The new weights are normal with standard deviation 0.02, as BERT's are (Devlin et al. 2019). A model that freediv
+    has fine-tuned for the same answer and labels keeps its classifier, and goes on from there.
     """
     directory = resolve_model(name)
     config = _read_config(directory)
