@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from freediv.conversion.texts.examples import Examples
-from freediv.conversion.texts.holding_out import containing_rows, hold_out
+from freediv.conversion.texts.holding_out import containing_rows, hold_out, whole_rows
 from freediv.model import Text
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,6 +57,11 @@ def test_unrelated_rows_are_held_out_in_the_number_asked_for() -> None:
     again = hold_out(examples(*(f"row{number}" for number in range(1000))), 0.02)[1]
     assert out.texts == again.texts != rest.texts[:20]
     assert len(hold_out(rest, 0.0)[1]) == 0
+
+
+def test_whole_rows_are_those_that_are_part_of_no_other() -> None:
+    rows = examples("fine film", "a fine film", "a plot", "A plot", "a", "no plot")
+    assert _labels(whole_rows(rows)) == [1, 2, 5]
 
 
 def _labels(rows: Examples) -> list[int]:

@@ -29,6 +29,10 @@ _BLOCKS = click.option(
     "--blocks", metavar="LAYERS", help="Train these layers alone (from 0, such as 3-5 or 1,3,5), and what answers: in "
     "less memory and time.  [default: all, and the embedding; convert: the recipe's]",
 )  # fmt: skip
+_WHOLE_ROWS = click.option(
+    "--whole-rows", is_flag=True, help="Train on rows alone that are part of no other: for a short second training "
+    "where a file has the phrases of its sentences as rows, too.",
+)  # fmt: skip
 
 
 def _resolved(model: Path | None) -> Path | None:
@@ -103,12 +107,7 @@ def _in_unicode(text: str) -> str:
     help="Share of activations and attention weights dropped.",
 )
 @click.option("--freeze-embeddings", is_flag=True, help="Keep the word table as it was published.")
-@click.option(
-    "--whole-rows",
-    is_flag=True,
-    help="Train on rows alone that are part of no other: where a file has the phrases of its sentences as rows, too, "
-    "a short second training, of the teacher that all rows made.",
-)
+@_WHOLE_ROWS
 @_BLOCKS
 @click.option(
     "--drop-tokens",
@@ -255,6 +254,7 @@ def finetune(
     type=click.Choice(["float32", "bfloat16"]),
     help="Of the operands of products; bfloat16 for devices that have units for it.  [default: the recipe's]",
 )
+@_WHOLE_ROWS
 @_BLOCKS
 @click.option(
     "--longer",
@@ -294,6 +294,7 @@ def convert(
     start: Path | None,
     guide: Path | None,
     precision: Precision | None,
+    whole_rows: bool,
     blocks: str | None,
     longer: float,
     tokens_per_batch: int | None,
@@ -313,6 +314,8 @@ def convert(
       freediv convert teacher --recipe configs/recipes/2quad-freediv.yaml --data train.tsv --dev dev.tsv \
         --published all-MiniLM-L6-v2 -o student
       freediv convert teacher --recipe configs/recipes/2quad-freediv.yaml --data train.tsv --budget "20 MB" -o student
+      freediv convert teacher --recipe configs/recipes/2quad-freediv.yaml --data train.tsv --start student \
+        --whole-rows -o better
     """
     from ..conversion.compiled import keep_compiled
     from ..conversion.converting import Conversion
@@ -346,6 +349,8 @@ def convert(
         chosen = chosen.model_copy(update={"precision": precision})
     if blocks is not None:
         chosen = chosen.model_copy(update={"blocks": read_blocks(blocks)})
+    if whole_rows:
+        chosen = chosen.model_copy(update={"data": chosen.data.model_copy(update={"whole_rows": True})})
     base = repository_of(str(published or teacher))
     made = make_student(
         Conversion(directory, chosen, _resolved(published), _resolved(start), seeds, allow_overflow),

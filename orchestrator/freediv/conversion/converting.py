@@ -30,6 +30,7 @@ from .student.row_limits import with_row_limits
 from .student.table_cut import measure_table_cut
 from .texts.batches import plan_batches
 from .texts.examples import Examples, split_off
+from .texts.holding_out import whole_rows
 from .texts.pairing import as_read
 from .training.blocks import trained_alone
 from .training.epochs import Mixture, draw_epochs
@@ -93,6 +94,8 @@ class _Converting:
         recipe, started = conversion.recipe, conversion.start is not None
         if recipe.patient() and not len(held_out):
             raise UserError(f"recipe {recipe.name}: patience needs rows to judge by; give data.hold_out more of them")
+        if recipe.data.whole_rows:
+            kept = whole_rows(kept)
         if recipe.data.rows is not None and recipe.data.rows < len(kept):
             kept, _ = split_off(kept, 1 - recipe.data.rows / len(kept), recipe.seed)
         self.kept, self.seeds = kept, range(recipe.seed, recipe.seed + conversion.seeds)

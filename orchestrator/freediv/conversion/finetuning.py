@@ -31,7 +31,7 @@ from .measures.predictions import evaluate, evaluate_beside
 from .output import require_new
 from .run_directory import RunDirectory
 from .texts.examples import Examples
-from .texts.holding_out import containing_rows
+from .texts.holding_out import whole_rows
 from .texts.pairing import as_read, separator_of
 from .texts.targets import as_wanted
 from .training.blocks import dropping_tokens, require_layers, trained_alone, trains
@@ -116,7 +116,7 @@ class _Finetuning:
         if settings.patience and not len(held_out):
             raise UserError("--patience needs rows to judge by; give --hold-out a larger share")
         if settings.whole_rows:
-            kept = kept.take(np.unique(containing_rows(kept)))
+            kept = whole_rows(kept)
         self.kept, self.seeds = kept, range(settings.seed, settings.seed + settings.seeds)
         self.settings = settings_section("Settings", asdict(settings))
         self.facts: Mapping[str, object] = {"blocks": list(settings.blocks)} if settings.blocks else {}

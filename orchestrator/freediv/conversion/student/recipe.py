@@ -56,6 +56,7 @@ class DataRecipe(Strict):
     """What the student sees."""
 
     rows: int | None = Field(default=None, ge=8, description="at most so many training rows, drawn at random")
+    whole_rows: bool = Field(default=False, description="of them those alone that are part of no other")
     hold_out: float = Field(
         default=0.02,
         ge=0,

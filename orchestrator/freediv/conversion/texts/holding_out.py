@@ -33,6 +33,11 @@ def hold_out(examples: Examples, fraction: float) -> tuple[Examples, Examples]:
     return examples.take(np.flatnonzero(~out)), examples.take(np.flatnonzero(out))
 
 
+def whole_rows(examples: Examples) -> Examples:
+    """Those that are part of no other, in the file's order."""
+    return examples.take(np.unique(containing_rows(examples)))
+
+
 def containing_rows(examples: Examples) -> np.ndarray:
     """Of each row the number of a row that it is a part of, and that is part of no other [count].
 
