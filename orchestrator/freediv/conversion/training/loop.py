@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -24,6 +25,8 @@ from .phase import Array, Epoch, Phase, Trained
 from .steps import Lowered, Program, Programs
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
+SHARE_OF_CHECKPOINTS = 0.02
+"""Of the time, at most: where writing one takes long, they are further apart."""
 STEPS_BETWEEN_REPORTS = 10
 
 
@@ -144,7 +147,8 @@ def _train(
                     if epoch_ends and phase.stopping:
                         meter.line(f"{phase.name}: held-out rows  loss {record.held_out[-1]:.4f}")
                     if clock.checkpoint_due() or (epoch_ends and phase.stopping):
-                        run.save(_checkpoint(phase), tuple(state), asdict(record))
+                        with clock.saving():
+                            run.save(_checkpoint(phase), tuple(state), asdict(record))
         except KeyboardInterrupt:
             _settle(phase, record, pending, clock)
             run.save(_checkpoint(phase), tuple(state), asdict(record))
@@ -172,6 +176,7 @@ class _Clock:
 
     def __init__(self) -> None:
         self._read = self._saved = time.monotonic()
+        self._pause = SECONDS_BETWEEN_CHECKPOINTS
         self.tokens = 0
         self.tokens_per_second = 0.0
 
@@ -182,10 +187,15 @@ class _Clock:
         return seconds
 
     def checkpoint_due(self) -> bool:
-        due = self._read - self._saved > SECONDS_BETWEEN_CHECKPOINTS
-        if due:
-            self._saved = self._read
-        return due
+        return self._read - self._saved > self._pause
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """A checkpoint is written meanwhile, whose time is no step's."""
+        yield
+        now = time.monotonic()
+        seconds, self._read, self._saved = now - self._read, now, now
+        self._pause = max(SECONDS_BETWEEN_CHECKPOINTS, seconds / SHARE_OF_CHECKPOINTS)
 
 
 def _settle(phase: Phase, record: _Record, pending: list[Array], clock: _Clock) -> None:
