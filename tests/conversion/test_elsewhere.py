@@ -60,6 +60,6 @@ def test_a_teacher_and_a_student_are_made_with_what_the_page_installs(task: Task
         ["finetune", task.pretrained, *data, "--label-names", "negative,positive", "--epochs", "1", "-o", "teacher"],
         ["convert", "teacher", "--recipe", task.recipe, *data, "-o", "student"],
     ):
-        done = subprocess.run([*start, *map(str, command)], cwd=tmp_path, capture_output=True, text=True)
+        done = subprocess.run([*start, *map(str, command)], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "student" / "model.safetensors").exists()

@@ -42,12 +42,15 @@ def teacher_of(layers: int = 3, **fields: object) -> Model:
     return tiny.model(layers=layers, scale=0.5, **{**PUBLISHED, **fields})
 
 
-def students(teacher: Model, functions: dict[str, str] = FUNCTIONS, **recipe: object) -> tuple[Student, Student]:
+def students(
+    teacher: Model, functions: dict[str, str] = FUNCTIONS, trained: int = 0, **recipe: object
+) -> tuple[Student, Student]:
     """A student calibrated, and refitted, too."""
     common = {"name": "x", "functions": functions, "positions": 16, **recipe}
-    plain = Recipe(**common, data={"long_share": 0.0})
+    data = {"long_share": 0.0, "tokens_per_batch": 256 if trained else 1024}
+    plain = Recipe(**common, data=data)
     student = make_student(teacher, READER, TEXTS, plain)
-    fitted = Recipe(**common, data={"long_share": 0.0}, refit={"pieces": 3000})
+    fitted = Recipe(**common, data=data, refit={"pieces": 3000, "trained": trained, "learning_rate": 3e-3})
     first, second = (_calibrate(student, teacher, TEXTS, one) for one in (plain, fitted))
     return replace(student, model=first), replace(student, model=second)
 
@@ -79,6 +82,38 @@ def test_hidden_states_are_nearer_to_the_teachers(fields: dict[str, object], rec
     teacher = teacher_of(**fields)
     before, after = (error(student, teacher) for student in students(teacher, **{"functions": FUNCTIONS, **recipe}))
     assert after < 0.8 * before
+
+
+@pytest.mark.parametrize(
+    ("fields", "recipe"),
+    [
+        ({"relative_buckets": 8}, {}),
+        (NORM_FIRST, {}),
+        ({}, {"layers": {0: {"pool": {"rows": 2}}}}),
+        ({}, {"functions": {**FUNCTIONS, "feed_forward_norm": "layernorm-constant"}}),
+    ],
+    ids=["relative", "norm first", "pooled", "without roots"],
+)
+def test_blocks_that_are_trained_alone_are_nearer_still(fields: dict[str, object], recipe: dict[str, object]) -> None:
+    teacher = teacher_of(**fields)
+    fitted, trained = (
+        error(students(teacher, **{"functions": FUNCTIONS, **recipe, "trained": pieces})[1], teacher)
+        for pieces in (0, 30_000)
+    )
+    assert trained < 0.9 * fitted
+
+
+def test_of_blocks_that_are_not_to_be_trained_last_maps_alone_are_fitted() -> None:
+    teacher = teacher_of()
+    before, after = (one.model.parameters for one in students(teacher, trained=3000, blocks=[1]))
+    changed = {
+        stage: {name for name, value in own.items() if not np.array_equal(value, after[stage][name])}
+        for stage, own in before.items()
+    }
+    fitted = {"output.weight", "output.bias"}
+    assert changed["encoder.2.feed_forward"] == fitted
+    assert changed["encoder.2.attention"] - {"constants.c", "constants.log_k"} == fitted
+    assert changed["encoder.1.feed_forward"] == set(before["encoder.1.feed_forward"])
 
 
 @pytest.mark.parametrize("functions", [SAME, FUNCTIONS], ids=["published", "a student"])

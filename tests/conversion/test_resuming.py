@@ -19,12 +19,13 @@ from .conftest import Task, make_sentences, write_tsv
 # The command's own process, which dies at a given step as a power cut would end it.
 PROGRAM = """
 import os, signal, sys
+import freediv.conversion.student.refitting as refitting
 import freediv.conversion.training.loop as training
 from freediv.cli import main
 from freediv.progress import Meter
 
 task, step, sys.argv[:] = sys.argv[1], int(sys.argv[2]), ["freediv", *sys.argv[3:]]
-training.SECONDS_BETWEEN_CHECKPOINTS = 0
+training.SECONDS_BETWEEN_CHECKPOINTS = refitting.SECONDS_BETWEEN_CHECKPOINTS = 0
 update = Meter.update
 
 def dying(self, done, note=""):
@@ -92,6 +93,28 @@ def test_a_conversion_killed_in_its_second_stage_ends_with_the_same_student(
 
     assert convert("whole") == 0
     assert convert("killed", "logits", 25) == -signal.SIGKILL
+    assert convert("killed") == 0
+    assert same_weights(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_conversion_killed_as_its_blocks_are_fitted_goes_on_with_the_next(
+    task: Task, train: Path, teacher: Path, tmp_path: Path
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    short = task.recipe.read_text().replace("epochs: 4", "epochs: 0").replace("shapes: 2", "shapes: 1, long_share: 0")
+    recipe.write_text(short + "\nrefit: {pieces: 2000, trained: 4000}\n")
+
+    def convert(out: str, dies_at: int = 0) -> int:
+        arguments = ["--recipe", str(recipe), "--data", str(train), "-o", str(tmp_path / out)]
+        return run(tmp_path / "cache", "refit", dies_at, "convert", str(teacher), *arguments)
+
+    assert convert("whole") == 0
+    assert convert("killed", dies_at=3) == -signal.SIGKILL
+    kept = tmp_path / "killed.run" / "seed-0" / "refit.safetensors"
+    before = load_file(kept)
+    assert convert("killed", dies_at=4) == -signal.SIGKILL
+    changed = {name for name, value in load_file(kept).items() if not np.array_equal(value, before[name])}
+    assert changed and all("encoder.1.attention" in name for name in changed)
     assert convert("killed") == 0
     assert same_weights(tmp_path / "whole", tmp_path / "killed")
 

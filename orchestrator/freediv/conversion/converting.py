@@ -20,11 +20,11 @@ from .making import MIN_HEADROOM_BITS, Made, Making, Measured, Product, digests,
 from .measures.headroom import measure_headroom
 from .output import require_new
 from .run_directory import RunDirectory
+from .student import refitting
 from .student.calibration import calibrate
 from .student.checks import Sequences, Texts, make_checks
 from .student.distillation import distil, with_roots
 from .student.recipe import EmbeddingRecipe, Recipe
-from .student.refitting import refit
 from .student.replacement import Student, make_student
 from .student.row_limits import with_row_limits
 from .student.table_cut import measure_table_cut
@@ -159,8 +159,9 @@ class _Converting:
         if known is not None:
             self._calibrated = replace(self._student.model, parameters=known[0])
             return
-        self._calibrated = _calibrate(self._student, self._teacher, self._own, self._distilled)
+        self._calibrated = _calibrate(self._student, self._teacher, self._own, self._distilled, run)
         run.save("calibrated", self._calibrated.parameters, {})
+        run.remove(refitting.CHECKPOINT)
 
     def measure(self, products: Mapping[int, Product]) -> Measured:
         seed, weights = self._recipe.seed, self._recipe.weights
@@ -285,14 +286,20 @@ def _guiding(
     return make_guide(model, [*kept.texts, *judged])
 
 
-def _calibrate(student: Student, teacher: Model, sequences: Sequences, recipe: Recipe) -> Model:
+def _calibrate(
+    student: Student, teacher: Model, sequences: Sequences, recipe: Recipe, run: RunDirectory | None = None
+) -> Model:
     rows = np.random.default_rng(recipe.seed).permutation(len(sequences))[: recipe.calibration_rows]
     chosen = [sequences[row] for row in rows]
     plan = plan_batches([len(sequence) for sequence in chosen], tokens_per_batch=recipe.data.tokens_per_batch)
     model = calibrate(student, teacher, chosen, plan, recipe.fit_activation)
     if recipe.refit is None:
         return model
-    data, separator = recipe.data, model.architecture.separator_token
-    mixture = Mixture(recipe.refit.pieces, data.long_share, data.longest, _TOKENS_AT_ONCE, data.shapes)
+    data, settings, separator = recipe.data, recipe.refit, model.architecture.separator_token
+    pieces, size = (
+        max(settings.pieces, settings.trained),
+        data.tokens_per_batch if settings.trained else _TOKENS_AT_ONCE,
+    )
+    mixture = Mixture(pieces, data.long_share, data.longest, size, data.shapes)
     (texts,) = draw_epochs(sequences, separator, 1, mixture, (recipe.seed, 0))
-    return refit(replace(student, model=model), teacher, texts.epoch, recipe.refit.ridge)
+    return refitting.refit(replace(student, model=model), teacher, texts.epoch, recipe, settings, run)

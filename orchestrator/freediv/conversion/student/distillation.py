@@ -126,7 +126,6 @@ class _Distillation:
 
     def _train(self, stage: _Stage, rows: tuple[Rows, ...], outlook: Outlook) -> None:
         recipe, own, architecture = self._recipe, stage.recipe, self._model.architecture
-        blocks = tuple(number for number, layer in enumerate(self._layers) if layer in recipe.blocks)
         if stage.name == "norms":
             texts = self._own[: recipe.calibration_rows]
             self._model = calibrate_norms(self._model, with_roots(architecture), texts)
@@ -145,7 +144,7 @@ class _Distillation:
             Schedule(own.learning_rate, own.warmup_steps, own.weight_decay, own.clip, accumulate=own.accumulate),
             pad_token,
             recipe.seed + stage.number - 1,
-            _Rates(architecture, recipe.constants, blocks, trains_classifier=stage.last).of,
+            Rates.of_recipe(architecture, recipe, self._layers, trains_classifier=stage.last).of,
             stopping(own.patience, stage.loss, epochs[len(rows) :], constants, pad_token, precision),
             precision,
         )
@@ -189,8 +188,10 @@ def replaced_so_far(
     return tuple(found)
 
 
-class _Rates:
-    """The factors on parameters' learning rates."""
+class Rates:
+    """The factors on parameters' learning rates. `blocks` are those that are trained, by their numbers in the student;
+    none: all.
+    """
 
     def __init__(
         self, architecture: Architecture, constants: ConstantsRecipe, blocks: Sequence[int], *, trains_classifier: bool
@@ -202,6 +203,14 @@ class _Rates:
             for block in blocks_of(architecture)
             for name, constant, _ in block.constants()
         }
+
+    @classmethod
+    def of_recipe(
+        cls, architecture: Architecture, recipe: Recipe, layers: Sequence[int], *, trains_classifier: bool = False
+    ) -> Rates:
+        """Those of a student that has these layers of the teacher."""
+        blocks = tuple(number for number, layer in enumerate(layers) if layer in recipe.blocks)
+        return cls(architecture, recipe.constants, blocks, trains_classifier=trains_classifier)
 
     def of(self, stage: str, name: str) -> float:
         """That of one parameter; 0: it stays."""

@@ -113,12 +113,18 @@ _Stage = TypeVar("_Stage", bound=StageRecipe)
 
 
 class RefitRecipe(Strict):
-    """Blocks' last maps, fitted by least squares to what the teacher's blocks leave, once constants are calibrated."""
+    """Blocks fitted one after another to what the teacher's leave, once constants are calibrated: their last maps by
+    least squares, and then all of each by training it alone.
+    """
 
-    pieces: int = Field(default=64_000, ge=64, description="word pieces of the texts that they are fitted on")
+    pieces: int = Field(default=64_000, ge=64, description="word pieces of the texts that last maps are fitted on")
     ridge: float = Field(
         default=1e-3, gt=0, description="what holds them to the teacher's, beside their inputs' square"
     )
+    trained: int = Field(
+        default=0, ge=0, description="word pieces of the texts that each block is then trained on alone; 0: none is"
+    )
+    learning_rate: float = Field(default=1e-3, gt=0, description="of that training, at its peak")
 
 
 class ProgressiveRecipe(StageRecipe):

@@ -12,19 +12,26 @@ norm, less what the student's does. W and b change by the D and d that minimise
 over the real rows of training texts (ridge regression: Hoerl and Kennard 1970). The student's rows come through the
 blocks before, which have been fitted, so that each makes up for what they left over, too; pruned networks are repaired
 likewise (He et al. 2017, "Channel pruning", section 3.1).
+
+**Blocks by themselves.** Then all of a block is trained to leave what the teacher's leaves, from the rows that reach it
+(block by block, as Li et al. 2021, "BRECQ", reconstruct quantised ones). What an optimiser does to one block no other
+amplifies, so that rates can be twenty times those of the whole; and no teacher runs beside its steps.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
-from ...model import Model, Stage, stages
+from ...model import Model, Parameters, Precision, Stage, in_precision, stages
 from ...model.blocks import Block, blocks_of
 from ...model.blocks.attention import Attention
 from ...model.blocks.feed_forward import FeedForward
@@ -32,21 +39,33 @@ from ...model.blocks.residual import ResidualBlock
 from ...model.functions.pooling import Pool, of_pooled, pooled
 from ...model.stages import made_of_inputs, run_stage
 from ...progress import Meter
+from ..run_directory import RunDirectory
 from ..training.losses import taught_states
-from ..training.phase import Epoch
-from .distillation import with_roots
+from ..training.phase import Epoch, Schedule
+from .distillation import Rates, with_roots
+from .recipe import Recipe, RefitRecipe
 from .replacement import Student
 
 Array = jax.Array
+CHECKPOINT = "refit"
+SECONDS_BETWEEN_CHECKPOINTS = 120.0
+_SCHEDULE = Schedule(1.0, warmup_steps=30)
 _SMALLEST_SHIFT = 1.0
 """Where a head's scores are large, most of them would lie below -c, and grow as they fall."""
 
 
-def refit(student: Student, teacher: Model, texts: Epoch, ridge: float) -> Model:
+def refit(
+    student: Student,
+    teacher: Model,
+    texts: Epoch,
+    recipe: Recipe,
+    settings: RefitRecipe,
+    run: RunDirectory | None = None,
+) -> Model:
     """A calibrated student, refitted on texts in its word pieces; with the roots of its norms, where it will lose them.
 
     A layer behind which layers of the teacher are left out keeps its feed-forward block: what comes next is not what
-    the teacher's block leaves.
+    the teacher's block leaves. With a `run`, blocks that were fitted before an interruption are not fitted again.
     """
     plan, pad = texts.plan, student.model.architecture.pad_token
     batches = [plan.batch(index, texts.sequences, None, pad) for index in range(len(plan))]
@@ -54,15 +73,24 @@ def refit(student: Student, teacher: Model, texts: Epoch, ridge: float) -> Model
     weights = [batch.weight for batch in batches]
     own = _Texts(exact, [batch.inputs for batch in batches], weights)
     beside = _Texts(teacher, [student.as_teachers(batch.inputs) for batch in batches], weights)
+    rates = Rates.of_recipe(exact.architecture, recipe, student.layers)
+    fitted, saved = 0, time.monotonic()
+    if run is not None and (known := run.load(CHECKPOINT, own.parameters)) is not None:
+        own.parameters, fitted = known[0], known[1]["stages"]
     with Meter("refit", len(own.ahead)) as meter:
         for done, stage in enumerate(own.ahead, start=1):
-            if (name := _teachers(own.blocks[stage.name], student.layers, teacher)) is None:
-                own.go(stage)
-            else:
+            name = _teachers(own.blocks[stage.name], student.layers, teacher)
+            if name is not None and done > fitted:
                 wanted = beside.left_by(name, stage.pools)
                 if _attends_otherwise(stage, student, teacher):
                     own.shift(stage)
-                own.fit(stage, wanted, ridge)
+                own.fit(stage, [before_norm for before_norm, _ in wanted], settings)
+                if settings.trained:
+                    own.train(stage, [left for _, left in wanted], rates, settings, recipe.precision)
+            own.go(stage)
+            if run is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+                run.save(CHECKPOINT, own.parameters, {"stages": done})
+                saved = time.monotonic()
             meter.update(done)
     return replace(student.model, parameters=own.parameters)
 
@@ -107,9 +135,9 @@ class _Texts:
         for values in self._values:
             values[stage.output], _ = self._run(stage, values)
 
-    def left_by(self, name: str, pools: Sequence[Pool]) -> list[Array]:
-        """Through all stages up to this one, and what it leaves of each batch before its norm [batch, rows, hidden],
-        pooled so.
+    def left_by(self, name: str, pools: Sequence[Pool]) -> list[tuple[Array, Array]]:
+        """Through all stages up to this one, and what it leaves of each batch before its norm and after it
+        [batch, rows, hidden], pooled so.
         """
         while (stage := self.ahead.pop(0)).name != name:
             self.go(stage)
@@ -117,7 +145,8 @@ class _Texts:
         for values in self._values:
             values[stage.output], seen = self._run(stage, values)
             mask = values[of_pooled("mask", stage.pools)]
-            found.append(pooled(pools[len(stage.pools) :], seen["residual"], mask)[0])
+            both = (pooled(pools[len(stage.pools) :], x, mask)[0] for x in (seen["residual"], values[stage.output]))
+            found.append((next(both), next(both)))
         return found
 
     def shift(self, stage: Stage) -> None:
@@ -142,33 +171,56 @@ class _Texts:
             sums = [square + 2 * shift * mean + shift**2 for shift in (before, c)]
             own["constants.log_k"] = np.asarray(own["constants.log_k"] + np.log(sums[0] / sums[1]), np.float32)
 
-    def fit(self, stage: Stage, wanted: Sequence[Array], ridge: float) -> None:
-        """Fit a stage's last map to what is `wanted` of each batch before its norm, and go through it."""
+    def fit(self, stage: Stage, wanted: Sequence[Array], settings: RefitRecipe) -> None:
+        """Fit a stage's last map to what is `wanted` of each batch before its norm."""
         block, own = self.blocks[stage.name], self.parameters[stage.name]
         assert isinstance(block, ResidualBlock)
         has_bias = "output.bias" in own
         gram: Any = 0.0
         moment: Any = 0.0
-        held: list[Array] = []
-        left: list[Array] = []
+        pieces = 0.0
         for values, weight, target in zip(self._values, self._weights, wanted, strict=True):
+            if pieces >= settings.pieces:
+                break
             _, seen = self._run(stage, values)
             rows, real = seen[block.holds], values[of_pooled("mask", stage.pools)] * weight[:, None]
-            rows = jnp.concatenate([rows, jnp.ones_like(rows[..., :1])], axis=-1) if has_bias else rows
-            gram = gram + np.asarray(jnp.einsum("bln,blm->nm", rows * real[..., None], rows), np.float64)
-            lacking = (target - seen["residual"]) * real[..., None]
-            moment = moment + np.asarray(jnp.einsum("bln,blw->nw", rows, lacking), np.float64)
-            held.append(rows)
-            left.append(seen["residual"])
-        ridged = gram + ridge * np.mean(np.diag(gram)) * np.eye(len(gram))
+            more_gram, more_moment = _sums(rows, real, target - seen["residual"], has_bias)
+            gram, moment, pieces = gram + more_gram, moment + more_moment, pieces + float(real.sum())
+        gram, moment = np.asarray(gram, np.float64), np.asarray(moment, np.float64)
+        ridged = gram + settings.ridge * np.mean(np.diag(gram)) * np.eye(len(gram))
         change = np.linalg.solve(ridged, moment).astype(np.float32)
         inner = len(own["output.weight"])
         own["output.weight"] = own["output.weight"] + change[:inner]
         if has_bias:
             own["output.bias"] = own["output.bias"] + change[inner]
-        complete = block.completed({name: jnp.asarray(value) for name, value in own.items()})
-        for values, rows, residual in zip(self._values, held, left, strict=True):
-            values[stage.output] = block.leave(False, residual + rows @ change, complete)
+
+    def train(
+        self, stage: Stage, wanted: Sequence[Array], rates: Rates, settings: RefitRecipe, precision: Precision
+    ) -> None:
+        """Train a stage by itself, one step with each batch, to leave what is `wanted` of that: mean squared error over
+        real rows.
+        """
+        optimiser = optax.chain(optax.clip_by_global_norm(_SCHEDULE.clip), optax.scale_by_adam(b2=_SCHEDULE.beta2))
+
+        def step(p: Parameters, state: Any, rate: Parameters, values: Any, real: Array, target: Array) -> Any:
+            def loss(p: Mapping[str, Array]) -> Array:
+                error = jnp.mean(jnp.square(run_stage(self._architecture, stage, p, values) - target), axis=-1)
+                return jnp.sum(error * real) / jnp.sum(real)
+
+            with in_precision(precision):
+                gradient = jax.grad(loss)(p)
+            updates, state = optimiser.update(gradient, state)
+            return {name: p[name] - rate[name] * updates[name] for name in p}, state
+
+        program = self._programs.setdefault((stage.signature, "train"), jax.jit(step, donate_argnums=(0, 1)))
+        p: Any = {name: jnp.array(value, jnp.float32) for name, value in self.parameters[stage.name].items()}
+        state, factors = optimiser.init(p), {name: rates.of(stage.name, name) for name in p}
+        for number, (values, weight, target) in enumerate(zip(self._values, self._weights, wanted, strict=True)):
+            rate = settings.learning_rate * _SCHEDULE.rate(number, len(wanted))
+            each = {name: np.float32(rate * factor) for name, factor in factors.items()}
+            real = values[of_pooled("mask", stage.pools)] * weight[:, None]
+            p, state = program(p, state, each, _read_by(stage, values), real, target)
+        self.parameters[stage.name] = {name: np.asarray(value) for name, value in p.items()}
 
     def _run(self, stage: Stage, values: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:
         """What a stage makes of one batch, and what is seen on the way. Stages that are alike share a program."""
@@ -181,5 +233,16 @@ class _Texts:
             return result, {name: value for name, value in seen.items() if name in names}
 
         program = self._programs.setdefault(stage.signature, jax.jit(both))
-        read = {name: values[name] for name in ("token_ids", *stage.inputs) if name in values}
-        return program(self.parameters[stage.name], read)
+        return program(self.parameters[stage.name], _read_by(stage, values))
+
+
+def _read_by(stage: Stage, values: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: values[name] for name in ("token_ids", *stage.inputs) if name in values}
+
+
+@partial(jax.jit, static_argnames="has_bias")
+def _sums(rows: Array, real: Array, lacking: Array, has_bias: bool) -> tuple[Array, Array]:
+    """F'F and F'R of one batch, of real rows; with the ones that a bias stands for as F's last column."""
+    rows = jnp.concatenate([rows, jnp.ones_like(rows[..., :1])], axis=-1) if has_bias else rows
+    weighed = rows * real[..., None]
+    return jnp.einsum("bln,blm->nm", weighed, rows), jnp.einsum("bln,blw->nw", weighed, lacking)
