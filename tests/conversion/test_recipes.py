@@ -87,12 +87,14 @@ def test_every_shipped_recipe_trains(path: Path, tmp_path: Path) -> None:
     assert recipe.bounded(teacher.architecture)
     rootless = not recipe.model_copy(update={"row_limits": False}).bounded(teacher.architecture)
     assert rootless == ("roots" in path.stem)
-    if not rootless:  # the last stage is the same for all others, and tested elsewhere
+    first = "hidden" if recipe.hidden.epochs else "logits"
+    if not rootless and first == "hidden":  # the last stage is the same for all others, and tested elsewhere
         recipe = small(recipe, logits={"epochs": 0, "learning_rate": 1e-3})
     student, model, done = trained(recipe, tmp_path, teacher)
-    assert list(done) == (["hidden", "norms", "logits"] if rootless else ["hidden"])
+    assert list(done) == (["hidden", "norms", "logits"] if rootless else [first])
     assert all(np.isfinite(phase.losses).all() for phase in done.values())
-    assert done["hidden"].losses[1] < done["hidden"].losses[0]
+    if first == "hidden":  # the last stage's noise is more than what it learns of so little
+        assert done[first].losses[1] < done[first].losses[0]
     for stage, own in model.parameters.items():  # every constant is trained
         for name, value in own.items():
             if "constants." in name or name == "norm.log_g":
