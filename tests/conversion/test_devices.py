@@ -25,14 +25,14 @@ from .conftest import Task, make_sentences, make_tokenizer, write_tsv
 PROGRAM = """
 import os, shlex, signal, sys
 import jax
-import freediv.conversion.training.loop as loop
+import freediv.conversion.run_directory as run_directory
 import freediv.conversion.training.losses as losses
 import freediv.conversion.finetuning as finetuning
 from freediv.cli import main
 from freediv.progress import Meter
 
 dies_at, commands = int(sys.argv[1]), sys.argv[2:]
-loop.SECONDS_BETWEEN_CHECKPOINTS = 0
+run_directory.SECONDS_BETWEEN_CHECKPOINTS = 0
 
 def watched(function, last):
     def run(*arguments, **options):

@@ -19,13 +19,12 @@ from .conftest import Task, make_sentences, write_tsv
 # The command's own process, which dies at a given step as a power cut would end it.
 PROGRAM = """
 import os, signal, sys
-import freediv.conversion.student.refitting as refitting
-import freediv.conversion.training.loop as training
+import freediv.conversion.run_directory as run_directory
 from freediv.cli import main
 from freediv.progress import Meter
 
 task, step, sys.argv[:] = sys.argv[1], int(sys.argv[2]), ["freediv", *sys.argv[3:]]
-training.SECONDS_BETWEEN_CHECKPOINTS = refitting.SECONDS_BETWEEN_CHECKPOINTS = 0
+run_directory.SECONDS_BETWEEN_CHECKPOINTS = 0
 update = Meter.update
 
 def dying(self, done, note=""):
@@ -79,18 +78,23 @@ def test_a_killed_finetune_ends_with_the_parameters_of_one_that_was_not(
     assert not (tmp_path / "killed.run").exists()
 
 
+class Converting:
+    """Conversions of one teacher by one recipe, the task's with other epochs: each ends, or dies at a step."""
+
+    def __init__(self, task: Task, train: Path, teacher: Path, path: Path, epochs: int, more: str = "") -> None:
+        self.path, recipe = path, path / "recipe.yaml"
+        shorter = task.recipe.read_text().replace("epochs: 4", f"epochs: {epochs}")
+        recipe.write_text(shorter.replace("shapes: 2", "shapes: 1, long_share: 0") + more)
+        self._command = ["convert", str(teacher), "--recipe", str(recipe), "--data", str(train)]
+
+    def __call__(self, out: str, stage: str = "", dies_at: int = 0) -> int:
+        return run(self.path / "cache", stage, dies_at, *self._command, "-o", str(self.path / out))
+
+
 def test_a_conversion_killed_in_its_second_stage_ends_with_the_same_student(
     task: Task, train: Path, teacher: Path, tmp_path: Path
 ) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(
-        task.recipe.read_text().replace("epochs: 4", "epochs: 2").replace("shapes: 2", "shapes: 1, long_share: 0")
-    )
-
-    def convert(out: str, stage: str = "", dies_at: int = 0) -> int:
-        arguments = ["--recipe", str(recipe), "--data", str(train)]
-        return run(tmp_path / "cache", stage, dies_at, "convert", str(teacher), *arguments, "-o", str(tmp_path / out))
-
+    convert = Converting(task, train, teacher, tmp_path, epochs=2)
     assert convert("whole") == 0
     assert convert("killed", "logits", 25) == -signal.SIGKILL
     assert convert("killed") == 0
@@ -100,19 +104,12 @@ def test_a_conversion_killed_in_its_second_stage_ends_with_the_same_student(
 def test_a_conversion_killed_as_its_blocks_are_fitted_goes_on_with_the_next(
     task: Task, train: Path, teacher: Path, tmp_path: Path
 ) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    short = task.recipe.read_text().replace("epochs: 4", "epochs: 0").replace("shapes: 2", "shapes: 1, long_share: 0")
-    recipe.write_text(short + "\nrefit: {pieces: 2000, trained: 4000}\n")
-
-    def convert(out: str, dies_at: int = 0) -> int:
-        arguments = ["--recipe", str(recipe), "--data", str(train), "-o", str(tmp_path / out)]
-        return run(tmp_path / "cache", "refit", dies_at, "convert", str(teacher), *arguments)
-
+    convert = Converting(task, train, teacher, tmp_path, epochs=0, more="\nrefit: {pieces: 2000, trained: 4000}\n")
     assert convert("whole") == 0
-    assert convert("killed", dies_at=3) == -signal.SIGKILL
+    assert convert("killed", "refit", 3) == -signal.SIGKILL
     kept = tmp_path / "killed.run" / "seed-0" / "refit.safetensors"
     before = load_file(kept)
-    assert convert("killed", dies_at=4) == -signal.SIGKILL
+    assert convert("killed", "refit", 4) == -signal.SIGKILL
     changed = {name for name, value in load_file(kept).items() if not np.array_equal(value, before[name])}
     assert changed and all("encoder.1.attention" in name for name in changed)
     assert convert("killed") == 0
@@ -122,23 +119,11 @@ def test_a_conversion_killed_as_its_blocks_are_fitted_goes_on_with_the_next(
 def test_a_conversion_killed_as_its_training_starts_is_not_fitted_again(
     task: Task, train: Path, teacher: Path, tmp_path: Path
 ) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    short = task.recipe.read_text().replace("epochs: 4", "epochs: 1").replace("shapes: 2", "shapes: 1, long_share: 0")
-    recipe.write_text(short + "\nrefit: {pieces: 2000}\n")
-    arguments = [
-        "convert",
-        str(teacher),
-        "--recipe",
-        str(recipe),
-        "--data",
-        str(train),
-        "-o",
-        str(tmp_path / "student"),
-    ]
-    assert run(tmp_path / "cache", "hidden", 1, *arguments) == -signal.SIGKILL
+    convert = Converting(task, train, teacher, tmp_path, epochs=1, more="\nrefit: {pieces: 2000}\n")
+    assert convert("student", "hidden", 1) == -signal.SIGKILL
     fitted = load_file(tmp_path / "student.run" / "seed-0" / "calibrated.safetensors")
     assert any(name.endswith("['constants.c']") for name in fitted)
-    assert run(tmp_path / "cache", "calibrate", 1, *arguments) == 0  # where it would die if it came there
+    assert convert("student", "calibrate", 1) == 0  # where it would die if it came there
     assert (tmp_path / "student" / "model.safetensors").exists()
 
 

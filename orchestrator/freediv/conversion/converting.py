@@ -295,11 +295,9 @@ def _calibrate(
     model = calibrate(student, teacher, chosen, plan, recipe.fit_activation)
     if recipe.refit is None:
         return model
-    data, settings, separator = recipe.data, recipe.refit, model.architecture.separator_token
-    pieces, size = (
-        max(settings.pieces, settings.trained),
-        data.tokens_per_batch if settings.trained else _TOKENS_AT_ONCE,
-    )
+    data, separator = recipe.data, model.architecture.separator_token
+    pieces = max(recipe.refit.pieces, recipe.refit.trained)
+    size = data.tokens_per_batch if recipe.refit.trained else _TOKENS_AT_ONCE
     mixture = Mixture(pieces, data.long_share, data.longest, size, data.shapes)
     (texts,) = draw_epochs(sequences, separator, 1, mixture, (recipe.seed, 0))
-    return refitting.refit(replace(student, model=model), teacher, texts.epoch, recipe, settings, run)
+    return refitting.refit(replace(student, model=model), teacher, texts.epoch, recipe, run)

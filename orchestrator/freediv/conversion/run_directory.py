@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +20,9 @@ from ..files import PRIVATE, NewFile, replace_file
 from ..later import jax
 
 Tree = TypeVar("Tree")
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+SHARE_OF_CHECKPOINTS = 0.02
+"""Of the time, at most: where writing one takes long, they are further apart."""
 
 
 class RunDirectory:
@@ -93,6 +98,25 @@ class RunDirectory:
 
     def _file(self, name: str) -> Path:
         return self.path / f"{name}.safetensors"
+
+
+class Pace:
+    """When the next checkpoint is due."""
+
+    def __init__(self) -> None:
+        self._saved, self._pause = time.monotonic(), SECONDS_BETWEEN_CHECKPOINTS
+
+    @property
+    def due(self) -> bool:
+        return time.monotonic() - self._saved > self._pause
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """One is written meanwhile."""
+        begun = time.monotonic()
+        yield
+        self._saved = time.monotonic()
+        self._pause = max(SECONDS_BETWEEN_CHECKPOINTS, (self._saved - begun) / SHARE_OF_CHECKPOINTS)
 
 
 def file_digest(path: Path) -> str:

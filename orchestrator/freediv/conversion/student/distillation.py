@@ -22,7 +22,7 @@ from ..training.phase import Loss, Phase, Schedule, Trained
 from ..training.steps import Programs
 from ..training.stopping import stopping
 from .calibration import calibrate_norms
-from .recipe import ConstantsRecipe, ProgressiveRecipe, Recipe, StageRecipe
+from .recipe import ProgressiveRecipe, Recipe, StageRecipe
 from .replacement import Student
 
 
@@ -144,7 +144,7 @@ class _Distillation:
             Schedule(own.learning_rate, own.warmup_steps, own.weight_decay, own.clip, accumulate=own.accumulate),
             pad_token,
             recipe.seed + stage.number - 1,
-            Rates.of_recipe(architecture, recipe, self._layers, trains_classifier=stage.last).of,
+            Rates(architecture, recipe, self._layers, trains_classifier=stage.last).of,
             stopping(own.patience, stage.loss, epochs[len(rows) :], constants, pad_token, precision),
             precision,
         )
@@ -189,28 +189,19 @@ def replaced_so_far(
 
 
 class Rates:
-    """The factors on parameters' learning rates. `blocks` are those that are trained, by their numbers in the student;
-    none: all.
-    """
+    """The factors on parameters' learning rates, of a student that has these layers of the teacher."""
 
     def __init__(
-        self, architecture: Architecture, constants: ConstantsRecipe, blocks: Sequence[int], *, trains_classifier: bool
+        self, architecture: Architecture, recipe: Recipe, layers: Sequence[int], *, trains_classifier: bool
     ) -> None:
-        self._blocks, self._trains_classifier = blocks, trains_classifier
+        self._blocks = tuple(number for number, layer in enumerate(layers) if layer in recipe.blocks)
+        self._trains_classifier = trains_classifier
         self._frozen_table = architecture.embedding == "public"
         self._of_constants = {  # what their functions say that these rates are called
-            (block.name, name): float(getattr(constants, constant.rate))
+            (block.name, name): float(getattr(recipe.constants, constant.rate))
             for block in blocks_of(architecture)
             for name, constant, _ in block.constants()
         }
-
-    @classmethod
-    def of_recipe(
-        cls, architecture: Architecture, recipe: Recipe, layers: Sequence[int], *, trains_classifier: bool = False
-    ) -> Rates:
-        """Those of a student that has these layers of the teacher."""
-        blocks = tuple(number for number, layer in enumerate(layers) if layer in recipe.blocks)
-        return cls(architecture, recipe.constants, blocks, trains_classifier=trains_classifier)
 
     def of(self, stage: str, name: str) -> float:
         """That of one parameter; 0: it stays."""

@@ -20,7 +20,6 @@ amplifies, so that rates can be twenty times those of the whole; and no teacher 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -31,7 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ...model import Model, Parameters, Precision, Stage, in_precision, stages
+from ...model import Model, Precision, Stage, in_precision, stages
 from ...model.blocks import Block, blocks_of
 from ...model.blocks.attention import Attention
 from ...model.blocks.feed_forward import FeedForward
@@ -39,8 +38,8 @@ from ...model.blocks.residual import ResidualBlock
 from ...model.functions.pooling import Pool, of_pooled, pooled
 from ...model.stages import made_of_inputs, run_stage
 from ...progress import Meter
-from ..run_directory import RunDirectory
-from ..training.losses import taught_states
+from ..run_directory import Pace, RunDirectory
+from ..training.losses import over_real, taught_states
 from ..training.phase import Epoch, Schedule
 from .distillation import Rates, with_roots
 from .recipe import Recipe, RefitRecipe
@@ -48,49 +47,44 @@ from .replacement import Student
 
 Array = jax.Array
 CHECKPOINT = "refit"
-SECONDS_BETWEEN_CHECKPOINTS = 120.0
 _SCHEDULE = Schedule(1.0, warmup_steps=30)
 _SMALLEST_SHIFT = 1.0
 """Where a head's scores are large, most of them would lie below -c, and grow as they fall."""
 
 
-def refit(
-    student: Student,
-    teacher: Model,
-    texts: Epoch,
-    recipe: Recipe,
-    settings: RefitRecipe,
-    run: RunDirectory | None = None,
-) -> Model:
-    """A calibrated student, refitted on texts in its word pieces; with the roots of its norms, where it will lose them.
+def refit(student: Student, teacher: Model, texts: Epoch, recipe: Recipe, run: RunDirectory | None = None) -> Model:
+    """A calibrated student, refitted as its recipe says on texts in its word pieces; with the roots of its norms, where
+    it will lose them.
 
     A layer behind which layers of the teacher are left out keeps its feed-forward block: what comes next is not what
     the teacher's block leaves. With a `run`, blocks that were fitted before an interruption are not fitted again.
     """
+    settings = recipe.refit
+    assert settings is not None
     plan, pad = texts.plan, student.model.architecture.pad_token
     batches = [plan.batch(index, texts.sequences, None, pad) for index in range(len(plan))]
     exact = replace(student.model, architecture=with_roots(student.model.architecture))
     weights = [batch.weight for batch in batches]
     own = _Texts(exact, [batch.inputs for batch in batches], weights)
     beside = _Texts(teacher, [student.as_teachers(batch.inputs) for batch in batches], weights)
-    rates = Rates.of_recipe(exact.architecture, recipe, student.layers)
-    fitted, saved = 0, time.monotonic()
+    rates = Rates(exact.architecture, recipe, student.layers, trains_classifier=False)
+    fitted, pace = 0, Pace()
     if run is not None and (known := run.load(CHECKPOINT, own.parameters)) is not None:
         own.parameters, fitted = known[0], known[1]["stages"]
     with Meter("refit", len(own.ahead)) as meter:
         for done, stage in enumerate(own.ahead, start=1):
             name = _teachers(own.blocks[stage.name], student.layers, teacher)
             if name is not None and done > fitted:
-                wanted = beside.left_by(name, stage.pools)
+                before_norm, left = beside.left_by(name, stage.pools)
                 if _attends_otherwise(stage, student, teacher):
                     own.shift(stage)
-                own.fit(stage, [before_norm for before_norm, _ in wanted], settings)
+                own.fit(stage, before_norm, settings)
                 if settings.trained:
-                    own.train(stage, [left for _, left in wanted], rates, settings, recipe.precision)
+                    own.train(stage, left, rates, settings, recipe.precision)
             own.go(stage)
-            if run is not None and time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
-                run.save(CHECKPOINT, own.parameters, {"stages": done})
-                saved = time.monotonic()
+            if run is not None and pace.due:
+                with pace.saving():
+                    run.save(CHECKPOINT, own.parameters, {"stages": done})
             meter.update(done)
     return replace(student.model, parameters=own.parameters)
 
@@ -135,19 +129,19 @@ class _Texts:
         for values in self._values:
             values[stage.output], _ = self._run(stage, values)
 
-    def left_by(self, name: str, pools: Sequence[Pool]) -> list[tuple[Array, Array]]:
-        """Through all stages up to this one, and what it leaves of each batch before its norm and after it
+    def left_by(self, name: str, pools: Sequence[Pool]) -> tuple[list[Array], list[Array]]:
+        """Through all stages up to this one, and what it leaves of each batch, before its norm and after it
         [batch, rows, hidden], pooled so.
         """
         while (stage := self.ahead.pop(0)).name != name:
             self.go(stage)
-        found = []
+        before_norm, left, more = [], [], pools[len(stage.pools) :]
         for values in self._values:
             values[stage.output], seen = self._run(stage, values)
             mask = values[of_pooled("mask", stage.pools)]
-            both = (pooled(pools[len(stage.pools) :], x, mask)[0] for x in (seen["residual"], values[stage.output]))
-            found.append((next(both), next(both)))
-        return found
+            before_norm.append(pooled(more, seen["residual"], mask)[0])
+            left.append(pooled(more, values[stage.output], mask)[0])
+        return before_norm, left
 
     def shift(self, stage: Stage) -> None:
         """Centre the scores of an attention that squares them, and have its weights add up to as much as before."""
@@ -202,10 +196,10 @@ class _Texts:
         """
         optimiser = optax.chain(optax.clip_by_global_norm(_SCHEDULE.clip), optax.scale_by_adam(b2=_SCHEDULE.beta2))
 
-        def step(p: Parameters, state: Any, rate: Parameters, values: Any, real: Array, target: Array) -> Any:
+        def step(p: Any, state: Any, rate: Any, values: Any, mask: Array, weight: Array, target: Array) -> Any:
             def loss(p: Mapping[str, Array]) -> Array:
-                error = jnp.mean(jnp.square(run_stage(self._architecture, stage, p, values) - target), axis=-1)
-                return jnp.sum(error * real) / jnp.sum(real)
+                error = jnp.square(run_stage(self._architecture, stage, p, values) - target)
+                return over_real(jnp.mean(error, axis=-1), mask, {"weight": weight})
 
             with in_precision(precision):
                 gradient = jax.grad(loss)(p)
@@ -218,8 +212,8 @@ class _Texts:
         for number, (values, weight, target) in enumerate(zip(self._values, self._weights, wanted, strict=True)):
             rate = settings.learning_rate * _SCHEDULE.rate(number, len(wanted))
             each = {name: np.float32(rate * factor) for name, factor in factors.items()}
-            real = values[of_pooled("mask", stage.pools)] * weight[:, None]
-            p, state = program(p, state, each, _read_by(stage, values), real, target)
+            mask = values[of_pooled("mask", stage.pools)]
+            p, state = program(p, state, each, _read_by(stage, values), mask, weight, target)
         self.parameters[stage.name] = {name: np.asarray(value) for name, value in p.items()}
 
     def _run(self, stage: Stage, values: Mapping[str, Array]) -> tuple[Array, dict[str, Array]]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -17,16 +16,13 @@ import optax
 from ...errors import UserError
 from ...model import Parameters, in_precision
 from ...progress import Meter
-from ..run_directory import RunDirectory
+from ..run_directory import Pace, RunDirectory
 from ..texts.batches import Batch
 from .devices import devices
 from .outlook import Outlook
 from .phase import Array, Epoch, Phase, Trained
 from .steps import Lowered, Program, Programs
 
-SECONDS_BETWEEN_CHECKPOINTS = 60.0
-SHARE_OF_CHECKPOINTS = 0.02
-"""Of the time, at most: where writing one takes long, they are further apart."""
 STEPS_BETWEEN_REPORTS = 10
 
 
@@ -113,7 +109,7 @@ def _train(
         state, record = devices().everywhere(jax.tree.map(jnp.array, found[0])), _Record(**found[1])
     fixed = devices().everywhere(fixed)
     key = jax.random.key(phase.seed)
-    clock = _Clock()
+    clock, pace = _Clock(), Pace()
     steps = programs.get(phase.name, _lowered(phase, state, fixed, key, optimiser))
     pending: list[Array] = []
     _judge(phase, state[0], fixed[0], record, run)  # an epoch that was cut off when it was judged
@@ -146,9 +142,10 @@ def _train(
                     _judge(phase, state[0], fixed[0], record, run)
                     if epoch_ends and phase.stopping:
                         meter.line(f"{phase.name}: held-out rows  loss {record.held_out[-1]:.4f}")
-                    if clock.checkpoint_due() or (epoch_ends and phase.stopping):
-                        with clock.saving():
+                    if pace.due or (epoch_ends and phase.stopping):
+                        with pace.saving():
                             run.save(_checkpoint(phase), tuple(state), asdict(record))
+                        clock.read()  # its time is no step's
         except KeyboardInterrupt:
             _settle(phase, record, pending, clock)
             run.save(_checkpoint(phase), tuple(state), asdict(record))
@@ -172,11 +169,10 @@ def _lowered(phase: Phase, state: Any, fixed: Any, key: Array, optimiser: Any) -
 
 
 class _Clock:
-    """Seconds since it was last read, tokens per second meanwhile, and when a checkpoint is due."""
+    """Seconds since it was last read, and tokens per second meanwhile."""
 
     def __init__(self) -> None:
-        self._read = self._saved = time.monotonic()
-        self._pause = SECONDS_BETWEEN_CHECKPOINTS
+        self._read = time.monotonic()
         self.tokens = 0
         self.tokens_per_second = 0.0
 
@@ -185,17 +181,6 @@ class _Clock:
         seconds, self._read = now - self._read, now
         self.tokens_per_second, self.tokens = self.tokens / max(seconds, 1e-9), 0
         return seconds
-
-    def checkpoint_due(self) -> bool:
-        return self._read - self._saved > self._pause
-
-    @contextmanager
-    def saving(self) -> Iterator[None]:
-        """A checkpoint is written meanwhile, whose time is no step's."""
-        yield
-        now = time.monotonic()
-        seconds, self._read, self._saved = now - self._read, now, now
-        self._pause = max(SECONDS_BETWEEN_CHECKPOINTS, seconds / SHARE_OF_CHECKPOINTS)
 
 
 def _settle(phase: Phase, record: _Record, pending: list[Array], clock: _Clock) -> None:

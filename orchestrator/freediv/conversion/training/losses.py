@@ -33,7 +33,7 @@ def hidden_state_loss(student: Architecture, teacher: Architecture, layers: Sequ
     def loss(parameters: Parameters, constants: Any, batch: Mapping[str, Array], key: Array) -> Array:
         found, _ = hidden_states(student, parameters, inputs_of(batch))
         beside = _beside(student, found, teacher, layers, constants, batch)
-        return sum((_over_real(jnp.mean(jnp.square(f - w), axis=-1), m, batch) for f, w, m in beside), jnp.zeros(()))
+        return sum((over_real(jnp.mean(jnp.square(f - w), axis=-1), m, batch) for f, w, m in beside), jnp.zeros(()))
 
     return loss
 
@@ -52,7 +52,7 @@ def rootless_loss(
         annealed = _annealed(parameters, jnp.minimum(1.0, batch["progress"] / anneal))
         found, _ = hidden_states(student, annealed, inputs_of(batch), observe=seen.__setitem__)
         beside = _beside(student, found, teacher, layers, constants, batch)
-        errors = (_over_real(jnp.mean(jnp.log1p(jnp.square(f - w)), axis=-1), m, batch) for f, w, m in beside)
+        errors = (over_real(jnp.mean(jnp.log1p(jnp.square(f - w)), axis=-1), m, batch) for f, w, m in beside)
         return sum(errors, jnp.zeros(())) + penalty * _explosions(student, seen, batch)
 
     return loss
@@ -112,14 +112,14 @@ def _explosions(student: Architecture, seen: Mapping[str, Array], batch: Mapping
     """Sum over norms without a root of mean (ln(variance g^2))^2: 0 where g is what the root would have given."""
     masks = made_of_mask(student, batch["mask"])
     each = (
-        _over_real(jnp.square(seen[name][..., 0]), masks[of_pooled("mask", stage.pools)], batch)
+        over_real(jnp.square(seen[name][..., 0]), masks[of_pooled("mask", stage.pools)], batch)
         for stage in stages(student)
         if (name := f"{stage.name}/log_variance_g2") in seen
     )
     return sum(each, jnp.zeros(()))
 
 
-def _over_real(values: Array, mask: Array, batch: Mapping[str, Array]) -> Array:
+def over_real(values: Array, mask: Array, batch: Mapping[str, Array]) -> Array:
     """The mean of values [batch, rows] over real rows of real texts."""
     real = mask * batch["weight"][:, None]
     return jnp.sum(values * real) / jnp.sum(real)

@@ -69,16 +69,12 @@ class ResidualBlock(Block):
             added = self.branch(folded, p, hidden, *others, dropout=dropout, observe=observe)
             x = self.residual(self.left(folded, hidden), p) + added
             observe("residual", x)
-            return self.leave(folded, x, p, observe)
+            return self.normalise(folded, x, p, observe)
         stream = self.residual(hidden, p)
         rows = hidden if self.reads_as_they_are else self.normalise(folded, stream, p, observe)
         x = self.left(folded, stream) + self.branch(folded, p, rows, *others, dropout=dropout, observe=observe)
         observe("residual", x)
-        return self.leave(folded, x, p, observe)
-
-    def leave(self, folded: bool, x: Array, p: Mapping[str, Array], observe: Observe = ignore) -> Array:
-        """What it leaves, of what it reads and its branch added up."""
-        return x if self.norm_first else self.normalise(folded, x, p, observe)
+        return x
 
     def left(self, folded: bool, rows: Array) -> Array:
         """Those of its rows [batch, length, ...] that it leaves."""
