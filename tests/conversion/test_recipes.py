@@ -16,7 +16,7 @@ from freediv.conversion.measures.headroom import measure_headroom
 from freediv.conversion.run_directory import RunDirectory
 from freediv.conversion.student.calibration import calibrate
 from freediv.conversion.student.distillation import distil, replaced_so_far, with_roots
-from freediv.conversion.student.recipe import ProgressiveRecipe, Recipe, read_recipe
+from freediv.conversion.student.recipe import ProgressiveRecipe, Recipe, RefitRecipe, read_recipe
 from freediv.conversion.student.replacement import Student, make_student
 from freediv.conversion.texts.batches import plan_batches
 from freediv.conversion.training.epochs import Mixture, draw_epochs
@@ -343,6 +343,7 @@ def test_a_student_that_goes_on_from_another_has_the_published_table_and_not_wha
 
 def test_a_recipe_for_another_device_trains_longer_in_larger_batches_at_higher_rates() -> None:
     recipe = read_recipe(RECIPES[0].with_stem("2quad-freediv"))
+    recipe = recipe.model_copy(update={"refit": RefitRecipe(trained=4000)})
     same = recipe.scaled(1.0, None)
     assert same == recipe
     scaled = recipe.scaled(2.5, 4 * recipe.data.tokens_per_batch)
@@ -350,6 +351,7 @@ def test_a_recipe_for_another_device_trains_longer_in_larger_batches_at_higher_r
     for before, after in ((recipe.hidden, scaled.hidden), (recipe.norms, scaled.norms), (recipe.logits, scaled.logits)):
         assert after.epochs == round(2.5 * before.epochs)
         assert after.learning_rate == pytest.approx(2 * before.learning_rate)
+    assert scaled.refit == RefitRecipe(trained=10_000, learning_rate=2 * RefitRecipe().learning_rate)
     assert recipe.scaled(0.01, None).hidden.epochs == 1
     left_out = recipe.model_copy(update={"hidden": recipe.hidden.model_copy(update={"epochs": 0})})
     assert left_out.scaled(3.0, None).hidden.epochs == 0

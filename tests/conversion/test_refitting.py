@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from freediv.conversion.student.distillation import with_roots
 from freediv.conversion.student.recipe import Recipe, RefitRecipe
 from freediv.conversion.student.replacement import Student, make_student
 from freediv.conversion.training.losses import hidden_state_loss
-from freediv.model import Model, hidden_states
+from freediv.model import Model, forward, hidden_states
+from freediv.model.answers import answer_of
 from freediv.model.reading.texts import TextReader
 from tiny import PUBLISHED
 from tokenizers import Tokenizer, models
@@ -101,6 +103,27 @@ def test_blocks_that_are_trained_alone_are_nearer_still(fields: dict[str, object
         for pieces in (0, 30_000)
     )
     assert trained < 0.9 * fitted
+
+
+def test_the_classifier_then_learns_what_the_teacher_answers() -> None:
+    """Where calibration had a dozen texts; all else of this student is as the teacher has it."""
+    teacher = teacher_of()
+    inputs = {"token_ids": np.stack(OTHERS), "mask": np.ones((32, 16), np.float32)}
+
+    def logits(model: Model, classifier: Mapping[str, np.ndarray]) -> np.ndarray:
+        parameters = {**model.parameters, "classifier": classifier}
+        return np.asarray(forward(model.architecture, parameters, inputs))
+
+    own = teacher.parameters["classifier"]
+    own |= {"weight": 6 * own["weight"]}
+    own |= {"bias": own["bias"] - logits(teacher, own).mean(axis=0)}  # neither label is every text's
+    wanted = logits(teacher, own)
+    models = [one.model for one in students(teacher, SAME, trained=30_000, calibration_rows=12)]
+    first, last = (
+        float(np.mean(answer_of(teacher.architecture).distance(logits(models[1], one), wanted, inputs["mask"])))
+        for one in (model.parameters["classifier"] for model in models)
+    )
+    assert last < 0.5 * first
 
 
 def test_of_blocks_that_are_not_to_be_trained_last_maps_alone_are_fitted() -> None:

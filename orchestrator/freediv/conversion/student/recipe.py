@@ -126,6 +126,14 @@ class RefitRecipe(Strict):
     )
     learning_rate: float = Field(default=1e-3, gt=0, description="of that training, at its peak")
 
+    def scaled(self, longer: float, rate: float) -> RefitRecipe:
+        """Blocks trained `longer` times as long, at a learning rate that is so many times this one."""
+        changes = {
+            "trained": max(1, round(self.trained * longer)) if self.trained else 0,
+            "learning_rate": self.learning_rate * rate,
+        }
+        return self.model_copy(update=changes)
+
 
 class ProgressiveRecipe(StageRecipe):
     """Layers replaced one after another, each step a training as in stage 1; `epochs` are those of one step."""
@@ -270,6 +278,7 @@ class Recipe(Strict):
 
         changes: dict[str, object] = {
             "data": self.data.model_copy(update={"tokens_per_batch": size}),
+            "refit": None if self.refit is None else self.refit.scaled(longer, rate),
             "progressive": None if self.progressive is None else stage(self.progressive),
             "hidden": stage(self.hidden),
             "norms": stage(self.norms),

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ...model import Architecture, Parameters, hidden_states, stages
-from ...model.answers import answer_of
+from ...model.answers import Answer, answer_of
 from ...model.functions.pooling import of_pooled, pooled
 from ...model.masks import made_of_mask
 from .phase import Loss
@@ -70,11 +70,15 @@ def logit_loss(student: Architecture, penalty: float = 0.0) -> Loss:
         _, logits = hidden_states(
             student, _annealed(parameters, jnp.ones(())), inputs_of(batch), observe=seen.__setitem__
         )
-        each = answer.distance(logits, batch["targets"], batch["mask"])
-        mean = jnp.sum(each * batch["weight"]) / jnp.sum(batch["weight"])
-        return mean + penalty * _explosions(student, seen, batch)
+        return mean_distance(answer, logits, batch["targets"], batch) + penalty * _explosions(student, seen, batch)
 
     return loss
+
+
+def mean_distance(answer: Answer, logits: Array, wanted: Array, batch: Mapping[str, Array]) -> Array:
+    """Over a batch's texts, of logits from those that are wanted."""
+    each = answer.distance(logits, wanted, batch["mask"])
+    return jnp.sum(each * batch["weight"]) / jnp.sum(batch["weight"])
 
 
 def _annealed(parameters: Parameters, a: Array) -> Parameters:
