@@ -343,7 +343,7 @@ def test_a_student_that_goes_on_from_another_has_the_published_table_and_not_wha
 
 def test_a_recipe_for_another_device_trains_longer_in_larger_batches_at_higher_rates() -> None:
     recipe = read_recipe(RECIPES[0].with_stem("2quad-freediv"))
-    recipe = recipe.model_copy(update={"refit": RefitRecipe(trained=4000)})
+    recipe = recipe.model_copy(update={"refit": RefitRecipe(trained=4000, epochs=2)})
     same = recipe.scaled(1.0, None)
     assert same == recipe
     scaled = recipe.scaled(2.5, 4 * recipe.data.tokens_per_batch)
@@ -351,7 +351,7 @@ def test_a_recipe_for_another_device_trains_longer_in_larger_batches_at_higher_r
     for before, after in ((recipe.hidden, scaled.hidden), (recipe.norms, scaled.norms), (recipe.logits, scaled.logits)):
         assert after.epochs == round(2.5 * before.epochs)
         assert after.learning_rate == pytest.approx(2 * before.learning_rate)
-    assert scaled.refit == RefitRecipe(trained=10_000, learning_rate=2 * RefitRecipe().learning_rate)
+    assert scaled.refit == RefitRecipe(trained=4000, epochs=5, learning_rate=2 * RefitRecipe().learning_rate)
     assert recipe.scaled(0.01, None).hidden.epochs == 1
     left_out = recipe.model_copy(update={"hidden": recipe.hidden.model_copy(update={"epochs": 0})})
     assert left_out.scaled(3.0, None).hidden.epochs == 0

@@ -124,14 +124,14 @@ class RefitRecipe(Strict):
     trained: int = Field(
         default=0, ge=0, description="word pieces of the texts that each block is then trained on alone; 0: none is"
     )
+    epochs: int = Field(default=1, ge=1, description="times that it sees them: they are kept in memory")
     learning_rate: float = Field(default=1e-3, gt=0, description="of that training, at its peak")
 
     def scaled(self, longer: float, rate: float) -> RefitRecipe:
-        """Blocks trained `longer` times as long, at a learning rate that is so many times this one."""
-        changes = {
-            "trained": max(1, round(self.trained * longer)) if self.trained else 0,
-            "learning_rate": self.learning_rate * rate,
-        }
+        """Blocks trained `longer` times as long, at a learning rate that is so many times this one; on as many pieces,
+        as they have to be kept.
+        """
+        changes = {"epochs": max(1, round(self.epochs * longer)), "learning_rate": self.learning_rate * rate}
         return self.model_copy(update=changes)
 
 

@@ -88,15 +88,15 @@ def refit(student: Student, teacher: Model, texts: Epoch, recipe: Recipe, run: R
                     own.shift(stage)
                 own.fit(stage, before_norm, settings.ridge)
                 if settings.trained:
-                    own.train(stage, left, _squared_error, rates, settings.learning_rate)
+                    own.train(stage, left, _squared_error, rates, settings.learning_rate, settings.epochs)
             own.go(stage)
             if run is not None and pace.due:
                 with pace.saving():
                     run.save(CHECKPOINT, own.parameters, {"stages": done})
             meter.update(done)
         if settings.trained and classifier.parameter_shapes:
-            passes = -(-_CLASSIFIER_STEPS // len(batches))
-            own.train(classifier, beside.answered(), _distance, rates, settings.learning_rate, passes)
+            epochs = -(-_CLASSIFIER_STEPS // len(batches))
+            own.train(classifier, beside.answered(), _distance, rates, settings.learning_rate, epochs)
         meter.update(len(encoder) + 1)
     return replace(student.model, parameters=own.parameters)
 
@@ -229,9 +229,9 @@ class _Texts:
         distance: Distance,
         rates: Rates,
         learning_rate: float,
-        passes: int = 1,
+        epochs: int,
     ) -> None:
-        """Train a stage by itself, one step with each batch in each pass, towards what is `wanted` of that."""
+        """Train a stage by itself, one step with each batch in each epoch, towards what is `wanted` of that."""
         optimiser = optax.chain(optax.clip_by_global_norm(_SCHEDULE.clip), optax.scale_by_adam(b2=_SCHEDULE.beta2))
 
         def step(p: Any, state: Any, rate: Any, values: Any, batch: Any, target: Array) -> Any:
@@ -246,9 +246,9 @@ class _Texts:
         program = self._programs.setdefault((stage.signature, "train"), jax.jit(step, donate_argnums=(0, 1)))
         p: Any = {name: jnp.array(value, jnp.float32) for name, value in self.parameters[stage.name].items()}
         state, factors = optimiser.init(p), {name: rates.of(stage.name, name) for name in p}
-        for number in range(passes * len(wanted)):
+        for number in range(epochs * len(wanted)):
             at = number % len(wanted)
-            values, rate = self._values[at], learning_rate * _SCHEDULE.rate(number, passes * len(wanted))
+            values, rate = self._values[at], learning_rate * _SCHEDULE.rate(number, epochs * len(wanted))
             each = {name: np.float32(rate * factor) for name, factor in factors.items()}
             batch = {"mask": values[of_pooled("mask", stage.pools)], "weight": self._weights[at]}
             p, state = program(p, state, each, _read_by(stage, values), batch, wanted[at])
