@@ -48,8 +48,7 @@ def student_of(
     teacher: Model, functions: dict[str, str] = FUNCTIONS, refit: dict[str, object] | None = None, **recipe: object
 ) -> Student:
     """A student calibrated, and refitted where it says how."""
-    tokens = 256 if refit and refit["trained"] else 1024
-    data = {"long_share": 0.0, "tokens_per_batch": tokens}
+    data = {"long_share": 0.0, "tokens_per_batch": 256}
     made = Recipe(**{"name": "x", "functions": functions, "positions": 16, "data": data, "refit": refit, **recipe})
     student = make_student(teacher, READER, TEXTS, made)
     return replace(student, model=_calibrate(student, teacher, TEXTS, made))
