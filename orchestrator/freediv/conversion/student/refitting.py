@@ -78,7 +78,7 @@ def refit(student: Student, teacher: Model, texts: Epoch, recipe: Recipe, run: R
     fitted, pace = 0, Pace()
     if run is not None and (known := run.load(CHECKPOINT, own.parameters)) is not None:
         own.parameters, fitted = known[0], known[1]["stages"]
-    *encoder, classifier = stages(exact.architecture)
+    *encoder, classifier = own.ahead
     with Meter("refit", len(encoder) + 1) as meter:
         for done, stage in enumerate(encoder, start=1):
             name = _teachers(own.blocks[stage.name], student.layers, teacher)
